@@ -1,0 +1,82 @@
+# Backstay's commands. `make help` lists them; each sets up what it needs in .venv, once.
+
+BIN := .venv/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input install --progress-bar off -c requirements/constraints.txt
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench docs docs-check generated-docs chart-check image-check lock services clean distclean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (ARGS="--duration 30s")
+	@$(BIN)/backstay demo $(ARGS)
+
+test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
+ifeq ($(strip $(ARGS)),)
+	@$(BIN)/coverage erase
+	@$(BIN)/pytest -q --cov --cov-report=
+	@$(BIN)/coverage report
+	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
+else
+	@$(BIN)/pytest -q $(ARGS)
+endif
+
+lint: .venv/.stamp-dev ## ruff, mypy, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/.stamp-bench ## beside Envoy, nginx, HAProxy and Traefik; writes bench/RESULTS.md (ARGS="--only get --quick")
+	@bench/setup.sh
+	@$(BIN)/python -m bench.run $(ARGS)
+
+docs: generated-docs ## generate docs/configuration.md and docs/metrics.md
+	@mkdir -p docs
+	@cp .cache/docs/configuration.md .cache/docs/metrics.md docs/
+
+docs-check: generated-docs ## the generated docs are what the code would generate
+	@diff -u docs/configuration.md .cache/docs/configuration.md && diff -u docs/metrics.md .cache/docs/metrics.md \
+	  || { echo "docs are stale: run 'make docs' and commit" >&2; exit 1; }
+
+generated-docs: .venv/.stamp-demo
+	@mkdir -p .cache/docs
+	@$(BIN)/python -m proxy.config.reference > .cache/docs/configuration.md
+	@$(BIN)/python -m proxy.telemetry.reference > .cache/docs/metrics.md
+
+chart-check: .cache/helm ## lint and render the chart with a real helm
+	@scripts/chart-check.sh .cache/helm
+
+image-check: .venv/.stamp-dev ## lint the Dockerfile
+	@$(BIN)/hadolint Dockerfile
+
+lock: .venv/bin/python ## resolve requirements/constraints.txt anew (3.11 to 3.14)
+	@$(BIN)/pip --quiet --disable-pip-version-check install uv
+	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	  --no-annotate --custom-compile-command "make lock" -o requirements/constraints.txt
+
+clean: ## remove what tools left behind, keep .venv
+	@rm -rf .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	@rm -rf .venv
+
+# What tests need besides Python packages. Nothing yet: a store that is a server gets installed and started here.
+services:
+
+# ------------------------------------------------------------------------------------------------ set-up
+
+.venv/bin/python:
+	@scripts/venv.sh
+
+# One stamp for each set of extras: nothing is installed again until pyproject.toml or the pins change.
+.venv/.stamp-%: pyproject.toml requirements/constraints.txt | .venv/bin/python
+	@echo "setting up .venv ($*) ..."
+	@$(PIP) -e '.[$*]'
+	@touch $@
+
+.cache/helm: .venv/bin/python
+	@scripts/fetch-helm.sh $@
