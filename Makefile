@@ -1,7 +1,7 @@
 # Backstay's commands. `make help` lists them; each sets up what it needs in .venv, once.
 
 BIN := .venv/bin
-PIP := $(BIN)/pip --quiet --disable-pip-version-check --no-input install --progress-bar off -c requirements/constraints.txt
+PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-bar off -c requirements/constraints.txt
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -53,7 +53,7 @@ image-check: .venv/.stamp-dev ## lint the Dockerfile
 	@$(BIN)/hadolint Dockerfile
 
 lock: .venv/bin/python ## resolve requirements/constraints.txt anew (3.11 to 3.14)
-	@$(BIN)/pip --quiet --disable-pip-version-check install uv
+	@$(BIN)/pip -qq --disable-pip-version-check install uv
 	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 	  --no-annotate --custom-compile-command "make lock" -o requirements/constraints.txt
 

