@@ -225,15 +225,15 @@ class Registry:
         self._histograms: _Children[Histogram] = {}
         self._callbacks: dict[str, Callback] = {}
 
-    def counter(self, name: str, **labels: str) -> Counter:
+    def counter(self, name: str, /, **labels: str) -> Counter:
         """The counter of that name and labels. Raises ValueError if ``METRICS`` has no such counter."""
         return _child(self._counters, self._spec(name, "counter"), labels, Counter())
 
-    def gauge(self, name: str, **labels: str) -> Gauge:
+    def gauge(self, name: str, /, **labels: str) -> Gauge:
         """The gauge of that name and labels. Raises ValueError if ``METRICS`` has no such gauge."""
         return _child(self._gauges, self._spec(name, "gauge"), labels, Gauge())
 
-    def histogram(self, name: str, **labels: str) -> Histogram:
+    def histogram(self, name: str, /, **labels: str) -> Histogram:
         """The histogram of that name and labels. Raises ValueError if ``METRICS`` has no such histogram."""
         spec = self._spec(name, "histogram")
         return _child(self._histograms, spec, labels, Histogram(spec.buckets))
