@@ -1,0 +1,262 @@
+"""The command line: ``backstay run | check | explain | schema | demo | version``.
+
+The entry point of the distribution and of ``python -m proxy``. Each command imports what it needs on its own,
+so that ``backstay version`` does not pay for a web server.
+
+Exit codes: 0 as asked; 1 a bad configuration, a port that is taken, a failed demonstration; 2 wrong usage;
+130 ended by Ctrl-C. Errors that a user can mend are sentences on standard error, never tracebacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from proxy.config.settings import Config
+
+Command: TypeAlias = Callable[[argparse.Namespace], int]
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+
+class _Failure(Exception):
+    """An expected end of a command: what to tell the user, as it is printed."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(argv)
+    command: Command = options.command
+    try:
+        return command(options)
+    except _Failure as failure:
+        print(failure, file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:  # `backstay schema | head`: the reader has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        print("backstay: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+# --- commands --------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> int:
+    _present(options.config)
+    from proxy.app import run
+    from proxy.config.load import ConfigError
+
+    try:
+        return run(options.config, os.environ)
+    except ConfigError as error:
+        raise _bad_config(error.problems) from None
+    except OSError as error:
+        raise _os_failure(error) from None
+
+
+def _check(options: argparse.Namespace) -> int:
+    config = _load(options.config)
+    routes = sum(len(api.routes) for api in config.apis)
+    print(f"ok: {_count(len(config.apis), 'api')}, {_count(routes, 'route')}")
+    return OK
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from proxy.config.explain import explain
+
+    config = _load(options.config)
+    print(explain(config, options.method, options.url))
+    return OK
+
+
+def _schema(_: argparse.Namespace) -> int:
+    import json
+
+    from proxy.config.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from proxy.demo.sidecar import DemoError
+    from proxy.demo.stage import Options, run
+
+    try:
+        return run(Options(duration=options.duration, seed=options.seed, json=options.json))
+    except DemoError as error:
+        raise _Failure(f"backstay: {error}") from None
+
+
+def _version(_: argparse.Namespace) -> int:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("backstay")
+    except PackageNotFoundError:
+        found = "(a checkout that is not installed)"
+    print(f"backstay {found}")
+    return OK
+
+
+# --- what the commands share -----------------------------------------------------------------------
+
+
+def _load(paths: Sequence[Path]) -> Config:
+    _present(paths)
+    from proxy.config.load import ConfigError, load
+
+    try:
+        return load(paths, os.environ)
+    except ConfigError as error:
+        raise _bad_config(error.problems) from None
+    except OSError as error:
+        raise _os_failure(error) from None
+
+
+def _present(paths: Sequence[Path]) -> None:
+    """Say that a file is missing before anything is imported or started."""
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise _Failure(f"backstay: no such file or directory: {', '.join(missing)}")
+
+
+def _bad_config(problems: Sequence[object]) -> _Failure:
+    return _Failure("\n".join([*map(str, problems), _count(len(problems), "error")]))
+
+
+def _os_failure(error: OSError) -> _Failure:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    return _Failure(f"backstay: {where}{error.strerror or error}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+# --- the parser ------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="backstay",
+        description="A resilience sidecar for the API calls of AI agents: timeouts, retries, rate limits and a "
+        "circuit breaker, without a change to the agent.",
+        epilog="examples:\n"
+        "  backstay demo                        see what it does, in under a minute\n"
+        "  backstay check backstay.yaml         find every mistake in a configuration\n"
+        "  backstay run backstay.yaml           serve\n\n"
+        "`backstay COMMAND --help` tells more about a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_run, _add_check, _add_explain, _add_schema, _add_demo, _add_version):
+        add(commands)
+    return parser
+
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  it has no public name
+
+
+def _add(commands: Commands, name: str, command: Command, text: str, *examples: str) -> argparse.ArgumentParser:
+    """A command whose help starts with the first line of ``text`` and ends with ``examples``."""
+    lines = "\n".join(f"  {example}" for example in examples)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text.splitlines()[0],
+        description=text,
+        epilog=f"{'example' if len(examples) == 1 else 'examples'}:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", type=Path, nargs="+", metavar="CONFIG", help="a YAML file, or a directory of them; several are merged"
+    )
+
+
+def _add_run(commands: Commands) -> None:
+    text = (
+        "serve with a configuration\n\n"
+        "Runs until SIGTERM or SIGINT, then lets the calls under way finish (drain.timeout); a second signal\n"
+        "ends at once. SIGHUP, or a change of the file, reloads it; a bad file changes nothing."
+    )
+    _add_config(_add(commands, "run", _run, text, "backstay run backstay.yaml"))
+
+
+def _add_check(commands: Commands) -> None:
+    text = (
+        "find every mistake in a configuration\n\n"
+        "Prints each as file:line:column with what to write instead. Exit code 0 if there is none, else 1."
+    )
+    _add_config(_add(commands, "check", _check, text, "backstay check backstay.yaml", "backstay check config/"))
+
+
+def _add_explain(commands: Commands) -> None:
+    text = (
+        "say what would happen to a call\n\n"
+        "Prints the api and the route that a call belongs to, and every setting that applies to it with the\n"
+        "line of the configuration that it came from. Nothing is sent."
+    )
+    examples = (
+        "backstay explain backstay.yaml GET http://127.0.0.1:7070/github/zen",
+        "backstay explain backstay.yaml POST https://api.stripe.com/v1/charges",
+    )
+    parser = _add(commands, "explain", _explain, text, *examples)
+    _add_config(parser)
+    parser.add_argument("method", metavar="METHOD", help="GET, POST, ...")
+    parser.add_argument("url", metavar="URL", help="as the agent would call it, or the vendor's own URL")
+
+
+def _add_schema(commands: Commands) -> None:
+    text = "print the JSON Schema of the configuration\n\nFor editors and for charts."
+    _add(commands, "schema", _schema, text, "backstay schema > backstay.schema.json")
+
+
+def _add_demo(commands: Commands) -> None:
+    from proxy.demo import DURATION, SEED, SHORTEST
+
+    text = (
+        "watch one agent with and without Backstay\n\n"
+        "Starts two copies of a vendor that misbehaves (12% of answers are errors, 5% never come, some come late,\n"
+        "and there is an outage of 20 s) and two copies of an ordinary agent: one calls its vendor directly, the\n"
+        "other through Backstay. Everything runs on this machine and ends by itself. Exit code 1 if the\n"
+        "demonstration did not show what it should."
+    )
+    parser = _add(commands, "demo", _demo, text, "backstay demo", "backstay demo --duration 15 --json | jq .backstay")
+    parser.add_argument(
+        "--duration", type=_duration(SHORTEST), default=DURATION, metavar="SECONDS", help="default: %(default)g"
+    )
+    parser.add_argument("--json", action="store_true", help="print nothing but one JSON object at the end")
+    parser.add_argument("--seed", type=int, default=SEED, metavar="N", help="another story (default: %(default)s)")
+
+
+def _duration(least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text.removesuffix("s"))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+        if not least <= value <= 3600:
+            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and 3600 seconds")
+        return value
+
+    return parse
+
+
+def _add_version(commands: Commands) -> None:
+    _add(commands, "version", _version, "print the version", "backstay version")

@@ -1,0 +1,156 @@
+"""The real ``backstay run`` as a child process, on a configuration derived from config/demo.yaml.
+
+Used by stage.py. The policies are those of the file; addresses become free ports of the loopback interface,
+and a shorter story shortens the breaker's times as it shortens the outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import yaml
+
+from proxy.clock import Clock
+from proxy.errors import DeadlineExceeded
+
+API: Final = "shop"
+"""The name of the one api in config/demo.yaml."""
+
+_BREAKER_TIMES: Final = ("window", "open", "max_open", "ramp")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_STATE: Final = re.compile(r'^backstay_breaker_state\{[^}]*\bstate="([^"]+)"[^}]*\} 1(?:\.0)?$', re.MULTILINE)
+_START_LIMIT: Final = 15.0
+_STOP_LIMIT: Final = 3.0
+
+
+class DemoError(Exception):
+    """The demonstration cannot go on; the message says why."""
+
+
+def find_config() -> Path:
+    """config/demo.yaml: beside this module in an installed package, in ``config/`` of a checkout."""
+    here = Path(__file__).resolve()
+    packaged, checkout = here.with_name("demo.yaml"), here.parents[2] / "config" / "demo.yaml"
+    return packaged if packaged.exists() else checkout
+
+
+def derive(text: str, *, vendor: str, ports: tuple[int, int, int], scale: float) -> dict[str, Any]:
+    """The configuration to run: ``text`` with the vendor's URL, free ports, and times by ``scale``."""
+    config: dict[str, Any] = yaml.safe_load(text)
+    names = ("agent", "metrics", "admin")
+    config["listen"] = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
+    api = config["apis"][API]
+    api["url"] = vendor
+    for key in _BREAKER_TIMES:
+        if key in api["breaker"]:
+            api["breaker"][key] = _scaled(api["breaker"][key], scale)
+    return config
+
+
+def _scaled(duration: str, scale: float) -> str:
+    match = re.fullmatch(r"([\d.]+)(ms|s|m|h)", duration)
+    if match is None:
+        raise DemoError(f"config/demo.yaml: {duration!r} is not a duration")
+    return f"{max(200, round(float(match[1]) * _SECONDS[match[2]] * scale * 1000))}ms"
+
+
+def breaker_state(metrics: str) -> str:
+    """The state of the breaker that a /metrics page tells of; ``unknown`` if it tells of none."""
+    found = _STATE.search(metrics)
+    return found[1] if found else "unknown"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on, all different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [sock.getsockname()[1] for sock in sockets]
+    for sock in sockets:
+        sock.close()
+    return ports
+
+
+class Sidecar:
+    """One ``backstay run`` with its configuration and its log in ``folder``."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._agent, self._metrics, self._admin = free_ports(3)
+        self._process: asyncio.subprocess.Process | None = None
+        self._client: aiohttp.ClientSession | None = None
+
+    @property
+    def base(self) -> str:
+        """The base URL to give to the agent."""
+        return f"http://127.0.0.1:{self._agent}/{API}"
+
+    async def start(self, vendor: str, scale: float) -> None:
+        """Start it before ``vendor`` and wait until it is ready; raises DemoError."""
+        ports = self._agent, self._metrics, self._admin
+        text = await asyncio.to_thread(find_config().read_text)
+        file, log = self._folder / "backstay.yaml", self._folder / "backstay.log"
+        await asyncio.to_thread(file.write_text, yaml.safe_dump(derive(text, vendor=vendor, ports=ports, scale=scale)))
+        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1))
+        with log.open("wb") as stream:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "proxy", "run", str(file)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,  # Ctrl-C is for us; we end it ourselves
+            )
+        await self._until_ready(self._process)
+
+    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+        limit = self._clock.now() + _START_LIMIT
+        while await self._get("/readyz") is None:
+            if process.returncode is not None or self._clock.now() > limit:
+                raise DemoError(f"Backstay did not start:\n{self._last_words()}")
+            await self._clock.sleep(0.05)
+
+    async def breaker(self) -> str:
+        """The state of its breaker now; raises DemoError if it is no longer there."""
+        if self._process is not None and self._process.returncode is not None:
+            raise DemoError(f"Backstay ended in the middle of the demonstration:\n{self._last_words()}")
+        return breaker_state(await self._get("/metrics") or "")
+
+    async def stop(self) -> None:
+        """End it: politely, then not."""
+        if self._client is not None:
+            await self._client.close()
+        if self._process is not None:
+            await end(self._process, self._clock)
+
+    async def _get(self, path: str) -> str | None:
+        if self._client is None:
+            return None
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with self._client.get(f"http://127.0.0.1:{self._metrics}{path}") as answer:
+                return await answer.text() if answer.status == 200 else None
+        return None
+
+    def _last_words(self) -> str:
+        lines = (self._folder / "backstay.log").read_text(errors="replace").splitlines()
+        return "\n".join(f"  {line}" for line in lines[-12:])
+
+
+async def end(process: asyncio.subprocess.Process, clock: Clock) -> None:
+    """End a child process, and wait for it."""
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        await clock.wait(process.wait(), _STOP_LIMIT, DeadlineExceeded())
+    except DeadlineExceeded:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

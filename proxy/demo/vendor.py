@@ -1,0 +1,56 @@
+"""A third-party API that misbehaves as the schedule says, and counts what reaches it.
+
+Two of them are started by stage.py: one for each agent, so that neither sees the other's load.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from aiohttp import web
+
+from proxy.clock import Clock
+from proxy.demo.schedule import Kind, Phase, Schedule
+
+_FOREVER: Final = 3600.0
+
+
+class Vendor:
+    """An aiohttp server on a free port of the loopback interface."""
+
+    def __init__(self, schedule: Schedule, clock: Clock) -> None:
+        self.reached: Counter[Phase] = Counter()
+        self._schedule = schedule
+        self._clock = clock
+        self._started_at: float | None = None  # monotonic seconds; None before the story begins
+        self._visits: Counter[int] = Counter()
+        app = web.Application()
+        app.router.add_get("/v1/orders/{number:\\d+}", self._order)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+
+    async def open(self) -> str:
+        """Listen; returns the base URL."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    def begin(self, now: float) -> None:
+        """The story starts now."""
+        self._started_at = now
+
+    async def close(self) -> None:
+        """Stop listening, and drop what hangs."""
+        await self._runner.cleanup()
+
+    async def _order(self, request: web.Request) -> web.StreamResponse:
+        number = int(request.match_info["number"])
+        moment = 0.0 if self._started_at is None else self._clock.now() - self._started_at
+        self.reached[self._schedule.phase_at(moment)] += 1
+        fate = self._schedule.fate(number, self._visits[number], moment)
+        self._visits[number] += 1
+        await self._clock.sleep(_FOREVER if fate.kind is Kind.HANG else fate.delay)
+        if fate.kind is Kind.ERROR:
+            return web.json_response({"error": "service unavailable"}, status=503)
+        return web.json_response({"order": number, "state": "shipped"})

@@ -1,0 +1,211 @@
+"""What the demonstration has shown: checks for scripts, and sentences for people.
+
+Made by stage.py once the story is over. Pure. The claims are modest on purpose: nobody can make a dead
+vendor answer, so the outage is judged by what it costs the agent and the vendor, not by its success rate.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from proxy.demo.schedule import Phase, Schedule
+from proxy.demo.stats import Figures, Record
+
+HOW_TO: Final = """\
+Put Backstay before a real API: save this as backstay.yaml,
+
+    version: 1
+    listen:
+      agent: 127.0.0.1:7070
+    apis:
+      github:
+        url: https://api.github.com
+        mount: /github
+        timeout: {first_byte: 10s}
+        breaker: {}
+        retry: {}
+
+run `backstay run backstay.yaml`, and give your agent the base URL http://127.0.0.1:7070/github
+in place of https://api.github.com. Nothing else in the agent changes. Try it:
+
+    curl -i http://127.0.0.1:7070/github/zen"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One of the two sides at the end."""
+
+    record: Record
+    reached: Mapping[Phase, int]  # requests that came to the vendor, by phase
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        phases = {
+            phase.value: {**self.record.figures(phase).as_json(), "reached_vendor": self.reached.get(phase, 0)}
+            for phase in Phase
+        }
+        return {
+            **self.record.figures().as_json(),
+            "reached_vendor": sum(self.reached.values()),
+            "reached_vendor_in_outage": self.reached.get(Phase.OUTAGE, 0),
+            "served_again_after": _rounded(self.record.served_again()),
+            "phases": phases,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One claim of the demonstration, and whether it came true."""
+
+    claim: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Both sides, the claims, and what they mean."""
+
+    schedule: Schedule
+    direct: Outcome
+    backstay: Outcome
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The claims of the demonstration."""
+        direct, ours = self.direct, self.backstay
+        flaky = _failed_share(direct, Phase.FLAKY), _failed_share(ours, Phase.FLAKY)
+        outage = direct.reached.get(Phase.OUTAGE, 0), ours.reached.get(Phase.OUTAGE, 0)
+        worst = ours.record.figures(Phase.OUTAGE).worst
+        settled = ours.record.settled()
+        return (
+            Check("both agents made every call", _complete(direct) and _complete(ours)),
+            Check("a flaky vendor fails fewer calls through Backstay", flaky[1] < flaky[0] / 4),
+            Check("in the outage few calls reach the vendor through Backstay", outage[1] * 3 < outage[0]),
+            Check("in the outage no call through Backstay waits for the client's timeout",
+                  worst is not None and worst < self.schedule.patience),
+            Check("after the outage the agent is served again",
+                  settled is not None and settled < self.schedule.span(Phase.RECOVERED).length),
+        )  # fmt: skip
+
+    @property
+    def passed(self) -> bool:
+        """Whether every claim came true."""
+        return all(check.passed for check in self.checks)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that ``--json`` prints."""
+        return {
+            "passed": self.passed,
+            "seed": self.schedule.seed,
+            "duration": self.schedule.duration,
+            "calls": self.schedule.calls,
+            "outage": self.schedule.span(Phase.OUTAGE).length,
+            "direct": self.direct.as_json(),
+            "backstay": self.backstay.as_json(),
+            "problem": self.backstay.record.problem(),
+            "checks": [{"claim": check.claim, "passed": check.passed} for check in self.checks],
+        }
+
+    def lines(self) -> list[str]:
+        """The verdict in plain sentences, each line short enough for a terminal."""
+        told = (self._flaky(), self._outage(), self._recovered(), self._summary())
+        lines = _fold(
+            f"Two copies of one agent made the same {self.schedule.calls} calls at the same moments, each to its own "
+            "copy of the vendor."
+        )
+        for part in told:
+            lines.append("")
+            lines.extend(short for sentence in part for short in _fold(sentence))
+        return lines
+
+    def _flaky(self) -> Iterator[str]:
+        direct, ours = (side.record.figures(Phase.FLAKY) for side in (self.direct, self.backstay))
+        yield "The vendor was flaky (12% errors, 5% never answered, some late)."
+        yield f"{_DIRECT}{_failures(direct)}, the slowest took {seconds(direct.worst)}."
+        yield f"{_OURS}{_failures(ours)}, the slowest took {seconds(ours.worst)}: a failed or silent try is sent again."
+
+    def _outage(self) -> Iterator[str]:
+        direct, ours = (side.record.figures(Phase.OUTAGE) for side in (self.direct, self.backstay))
+        sent = [side.reached.get(Phase.OUTAGE, 0) for side in (self.direct, self.backstay)]
+        length = self.schedule.span(Phase.OUTAGE).length
+        yield f"The vendor was down for {length:.0f} s. Nobody can make it answer; what differs is how the calls fail."
+        yield f"{_DIRECT}{_failures(direct)}, after {_waits(direct)}; {_requests(sent[0])} hit the dead vendor."
+        yield f"{_OURS}{_failures(ours)}, after {_waits(ours)}; {_requests(sent[1])} hit the dead vendor."
+        if advice := (self.backstay.record.problem() or {}).get("advice"):
+            yield f'{_OURS}the agent was told: "{advice}"'
+
+    def _recovered(self) -> Iterator[str]:
+        direct, ours = (side.record.served_again() for side in (self.direct, self.backstay))
+        yield "The vendor came back."
+        yield f"{_DIRECT}served again after {seconds(direct)}."
+        yield f"{_OURS}served again after {seconds(ours)}, once a few probes had found the vendor well."
+
+    def _summary(self) -> Iterator[str]:
+        if self.passed:
+            yield (
+                "Verdict: with Backstay the agent hardly noticed that the vendor was flaky. In the outage its calls "
+                "failed at once, with words it can act on, instead of hanging; and the vendor was left in peace to recover."
+            )
+            return
+        yield "Verdict: the demonstration did not show what it should. What did not come true:"
+        for check in self.checks:
+            if not check.passed:
+                yield f"  - {check.claim}"
+        yield "A very busy machine can cause this; run it again, or with another --seed."
+
+
+_DIRECT: Final = "  direct            "
+_OURS: Final = "  through Backstay  "
+_WIDTH: Final = 100
+
+
+def _fold(sentence: str) -> list[str]:
+    """A sentence in lines of at most ``_WIDTH`` characters, aligned with its own indentation."""
+    indent = " " * len(_DIRECT) if sentence.startswith("  ") else ""
+    return textwrap.wrap(sentence, _WIDTH, subsequent_indent=indent, break_long_words=False)
+
+
+def seconds(value: float | None) -> str:
+    """A wait for people: ``3 ms``, ``0.85 s``, ``10.0 s``."""
+    if value is None:
+        return "-"
+    if value < 0.1:
+        return f"{max(1, round(value * 1000))} ms"
+    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+
+
+def percent(value: float | None) -> str:
+    """A share for people; never rounded up to 100%."""
+    if value is None:
+        return "-"
+    text = f"{value:.1%}" if value < 1 else "100%"
+    return "99.9%" if text == "100.0%" else text
+
+
+def _failures(figures: Figures) -> str:
+    failed = {0: "none", figures.calls: "all"}.get(figures.failed, str(figures.failed))
+    return f"{failed} of {figures.calls} calls failed"
+
+
+def _waits(figures: Figures) -> str:
+    return f"{seconds(figures.mean)} on average and {seconds(figures.worst)} at worst"
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
+
+
+def _complete(side: Outcome) -> bool:
+    return len(side.record.calls) == side.record.schedule.calls
+
+
+def _failed_share(side: Outcome, phase: Phase) -> float:
+    ratio = side.record.figures(phase).ratio
+    return 1.0 if ratio is None else 1 - ratio
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
