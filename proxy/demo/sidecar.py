@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ API: Final = "shop"
 _BREAKER_TIMES: Final = ("window", "open", "max_open", "ramp")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _STATE: Final = re.compile(r'^backstay_breaker_state\{[^}]*\bstate="([^"]+)"[^}]*\} 1(?:\.0)?$', re.MULTILINE)
+_RUN: Final = (sys.executable, "-m", "proxy", "run")
 _START_LIMIT: Final = 15.0
 _STOP_LIMIT: Final = 3.0
 
@@ -78,11 +80,12 @@ def free_ports(count: int) -> list[int]:
 
 
 class Sidecar:
-    """One ``backstay run`` with its configuration and its log in ``folder``."""
+    """One ``backstay run`` (or another ``command``) with its configuration and its log in ``folder``."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, command: Sequence[str] = _RUN) -> None:
         self._folder = folder
         self._clock = clock
+        self._command = command
         self._agent, self._metrics, self._admin = free_ports(3)
         self._process: asyncio.subprocess.Process | None = None
         self._client: aiohttp.ClientSession | None = None
@@ -101,7 +104,7 @@ class Sidecar:
         self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1))
         with log.open("wb") as stream:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "proxy", "run", str(file)),
+                *(*self._command, str(file)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -142,14 +145,14 @@ class Sidecar:
         return "\n".join(f"  {line}" for line in lines[-12:])
 
 
-async def end(process: asyncio.subprocess.Process, clock: Clock) -> None:
-    """End a child process, and wait for it."""
+async def end(process: asyncio.subprocess.Process, clock: Clock, limit: float = _STOP_LIMIT) -> None:
+    """End a child process and wait for it; one that has not ended after ``limit`` seconds is killed."""
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
     try:
-        await clock.wait(process.wait(), _STOP_LIMIT, DeadlineExceeded())
+        await clock.wait(process.wait(), limit, DeadlineExceeded())
     except DeadlineExceeded:
         with suppress(ProcessLookupError):
             process.kill()

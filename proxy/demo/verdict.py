@@ -132,8 +132,8 @@ class Verdict:
         sent = [side.reached.get(Phase.OUTAGE, 0) for side in (self.direct, self.backstay)]
         length = self.schedule.span(Phase.OUTAGE).length
         yield f"The vendor was down for {length:.0f} s. Nobody can make it answer; what differs is how the calls fail."
-        yield f"{_DIRECT}{_failures(direct)}, after {_waits(direct)}; {_requests(sent[0])} hit the dead vendor."
-        yield f"{_OURS}{_failures(ours)}, after {_waits(ours)}; {_requests(sent[1])} hit the dead vendor."
+        yield f"{_DIRECT}{_failures(direct)}, after {_waits(direct)}; the dead vendor was hit {_times(sent[0])}."
+        yield f"{_OURS}{_failures(ours)}, after {_waits(ours)}; it was hit {_times(sent[1])}."
         if advice := (self.backstay.record.problem() or {}).get("advice"):
             yield f'{_OURS}the agent was told: "{advice}"'
 
@@ -147,7 +147,7 @@ class Verdict:
         if self.passed:
             yield (
                 "Verdict: with Backstay the agent hardly noticed that the vendor was flaky. In the outage its calls "
-                "failed at once, with words it can act on, instead of hanging; and the vendor was left in peace to recover."
+                "failed at once, with words it can act on, instead of hanging; and the vendor was left in peace."
             )
             return
         yield "Verdict: the demonstration did not show what it should. What did not come true:"
@@ -191,11 +191,11 @@ def _failures(figures: Figures) -> str:
 
 
 def _waits(figures: Figures) -> str:
-    return f"{seconds(figures.mean)} on average and {seconds(figures.worst)} at worst"
+    return f"{seconds(figures.mean)} on average, {seconds(figures.worst)} at worst"
 
 
-def _requests(count: int) -> str:
-    return "1 request" if count == 1 else f"{count} requests"
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _complete(side: Outcome) -> bool:

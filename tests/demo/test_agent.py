@@ -1,0 +1,99 @@
+"""proxy/demo/agent.py: an ordinary client that logs what it sees."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from proxy.demo.agent import Agent, fetch, main
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Status 200 for even numbers, 503 with a body for odd ones."""
+
+    def do_GET(self) -> None:
+        status = 200 if int(self.path.rsplit("/", 1)[1]) % 2 == 0 else 503
+        body = json.dumps({"reason": "circuit_open"}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def base() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def records(log: str) -> list[dict[str, Any]]:
+    return sorted((json.loads(line) for line in log.splitlines()), key=lambda record: int(record["call"]))
+
+
+def test_every_call_is_logged_with_its_status_and_wait(base: str) -> None:
+    """Bodies are logged where something went wrong."""
+    log = io.StringIO()
+    Agent(base + "/", timeout=5, log=log).run(calls=2, every=0.01)
+    good, bad = records(log.getvalue())
+    assert (good["status"], bad["status"]) == (200, 503)
+    assert "body" not in good
+    assert json.loads(bad["body"]) == {"reason": "circuit_open"}
+    assert bad["at"] >= 0.01
+    assert 0 < bad["wait"] < 5
+
+
+def test_a_vendor_that_does_not_answer_is_a_timeout(silent: socket.socket) -> None:
+    """The client's own timeout ends the wait."""
+    assert fetch(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout=0.05) == (0, "", "timeout")
+
+
+def test_a_vendor_that_is_not_there_is_a_connection_error(silent: socket.socket) -> None:
+    """Nobody listens on a port that has just been closed."""
+    port = silent.getsockname()[1]
+    silent.close()
+    assert fetch(f"http://127.0.0.1:{port}/", timeout=1) == (0, "", "connection")
+
+
+def test_a_proxy_of_the_environment_is_not_used(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY of a developer's shell must not lead loopback calls astray."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert fetch(f"{base}/0", timeout=5)[0] == 200
+
+
+def test_it_waits_for_a_word_to_start(
+    base: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both agents can be started first and begin together."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("go\n"))
+    main([base, "--calls", "1"])
+    assert records(capsys.readouterr().out)[0]["status"] == 200
+
+
+def test_it_runs_as_a_program_and_imports_nothing_of_the_proxy() -> None:
+    """An unmodified agent: the standard library is all it has."""
+    code = "import sys, proxy.demo.agent; print([m for m in sys.modules if m.startswith(('aiohttp', 'proxy.'))])"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.strip() == "['proxy.demo', 'proxy.demo.agent']"

@@ -1,0 +1,169 @@
+"""proxy/demo/verdict.py: the claims are judged by the figures, and told in sentences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from proxy.demo.schedule import Phase, Schedule
+from proxy.demo.stats import Call, Record
+from proxy.demo.verdict import HOW_TO, Outcome, Verdict, percent, seconds
+
+SCHEDULE = Schedule(1, 45)
+ADVICE = "The shop API is failing; Backstay will try it again in 2 s."
+
+
+def side(judge: Callable[[int, Phase], Call], reached: int) -> Outcome:
+    calls = [judge(number, SCHEDULE.phase_at(number / 10)) for number in range(SCHEDULE.calls)]
+    return Outcome(Record(SCHEDULE, calls), {Phase.OUTAGE: reached})
+
+
+def good(number: int) -> Call:
+    return Call(number, at=number / 10, wait=0.04, status=200)
+
+
+def direct_call(number: int, phase: Phase) -> Call:
+    if phase is Phase.OUTAGE or (phase is Phase.FLAKY and number % 5 == 0):
+        return Call(number, at=number / 10, wait=10.0, status=0, error="timeout")
+    return good(number)
+
+
+def backstay_call(number: int, phase: Phase) -> Call:
+    if phase is Phase.OUTAGE:
+        problem = {"reason": "circuit_open", "advice": ADVICE}
+        return Call(number, at=number / 10, wait=0.002, status=503, problem=problem)
+    return good(number)
+
+
+def verdict() -> Verdict:
+    return Verdict(SCHEDULE, side(direct_call, 200), side(backstay_call, 12))
+
+
+def failed(verdict: Verdict) -> list[str]:
+    return [check.claim for check in verdict.checks if not check.passed]
+
+
+def told(verdict: Verdict) -> str:
+    return " ".join(" ".join(verdict.lines()).split())
+
+
+def test_the_usual_story_passes() -> None:
+    """Every claim comes true."""
+    assert failed(verdict()) == []
+    assert verdict().passed
+
+
+def test_a_flaky_phase_that_is_not_better_through_backstay_fails() -> None:
+    """Backstay has to earn its place."""
+    assert failed(Verdict(SCHEDULE, side(direct_call, 200), side(direct_in_flaky, 12))) == [
+        "a flaky vendor fails fewer calls through Backstay"
+    ]
+
+
+def direct_in_flaky(number: int, phase: Phase) -> Call:
+    return (direct_call if phase is Phase.FLAKY else backstay_call)(number, phase)
+
+
+def test_a_storm_through_backstay_fails() -> None:
+    """The breaker must spare the vendor."""
+    assert failed(Verdict(SCHEDULE, side(direct_call, 200), side(backstay_call, 90))) == [
+        "in the outage few calls reach the vendor through Backstay"
+    ]
+
+
+def test_a_hang_through_backstay_fails() -> None:
+    """No agent behind Backstay waits for its own timeout."""
+
+    def hangs(number: int, phase: Phase) -> Call:
+        return direct_call(number, phase) if number == 200 else backstay_call(number, phase)
+
+    assert failed(Verdict(SCHEDULE, side(direct_call, 200), side(hangs, 12))) == [
+        "in the outage no call through Backstay waits for the client's timeout"
+    ]
+
+
+def test_an_agent_that_is_never_served_again_fails() -> None:
+    """A breaker that stays open is worse than none."""
+
+    def stuck(number: int, phase: Phase) -> Call:
+        return backstay_call(number, Phase.OUTAGE if phase is Phase.RECOVERED else phase)
+
+    assert failed(Verdict(SCHEDULE, side(direct_call, 200), side(stuck, 12))) == [
+        "after the outage the agent is served again"
+    ]
+
+
+def test_missing_calls_fail() -> None:
+    """An agent that died proves nothing."""
+    dead = Outcome(Record(SCHEDULE), {})
+    assert "both agents made every call" in failed(Verdict(SCHEDULE, side(direct_call, 200), dead))
+
+
+def test_the_sentences_tell_both_sides_of_each_phase() -> None:
+    """A newcomer reads counts, waits and the advice that the agent got."""
+    text = told(verdict())
+    assert "direct 22 of 110 calls failed, the slowest took 10.0 s." in text
+    assert "through Backstay none of 110 calls failed" in text
+    assert "direct all of 200 calls failed, after 10.0 s on average" in text
+    assert "it was hit 12 times." in text
+    assert ADVICE in text
+    assert "Verdict: with Backstay" in text
+
+
+def test_no_line_is_wider_than_a_terminal() -> None:
+    """Long sentences are folded under their own beginning."""
+    assert max(map(len, verdict().lines())) <= 100
+    assert max(map(len, HOW_TO.splitlines())) <= 100
+
+
+def test_a_failed_demonstration_says_what_did_not_come_true() -> None:
+    """It does not claim a success that it has not seen."""
+    text = told(Verdict(SCHEDULE, side(direct_call, 200), side(direct_call, 1)))
+    assert "did not show what it should" in text
+    assert "- a flaky vendor fails fewer calls through Backstay" in text
+    assert "it was hit once." in text
+    assert "the agent was told" not in text
+
+
+def test_json_holds_the_figures_of_both_sides_and_phases() -> None:
+    """Scripts get everything that the sentences say."""
+    found = json.loads(json.dumps(verdict().as_json()))
+    assert found["passed"] is True
+    assert found["direct"]["reached_vendor_in_outage"] == 200
+    assert found["direct"]["phases"]["outage"]["success_ratio"] == 0
+    assert found["backstay"]["phases"]["flaky"]["failed"] == 0
+    assert found["backstay"]["served_again_after"] == pytest.approx(0.04)
+    assert found["problem"]["reason"] == "circuit_open"
+    assert len(found["checks"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "-"), (0.0001, "1 ms"), (0.0423, "42 ms"), (0.853, "0.85 s"), (10.04, "10.0 s")]
+)
+def test_waits_are_written_for_people(value: float | None, text: str) -> None:
+    """Three figures at most."""
+    assert seconds(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "-"), (1, "100%"), (0.9996, "99.9%"), (0.5, "50.0%")])
+def test_a_share_is_never_rounded_up_to_all(value: float | None, text: str) -> None:
+    """One failure in ten thousand is a failure."""
+    assert percent(value) == text
+
+
+def test_the_configuration_that_is_recommended_is_one() -> None:
+    """What a newcomer copies is loaded as it stands."""
+    import textwrap
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from proxy.config.load import load
+
+    yaml = textwrap.dedent(HOW_TO.split("backstay.yaml,\n")[1].split("run `backstay")[0])
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "backstay.yaml"
+        file.write_text(yaml)
+        config = load([file], {})
+    assert [api.name for api in config.apis] == ["github"]
