@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client.utils import floatToGoString
-
 from proxy.telemetry.metrics import METRICS, Spec
 
 HEAD: Final = """\
@@ -45,7 +43,9 @@ def buckets() -> str:
     for spec in METRICS:
         if spec.kind == "histogram":
             sets.setdefault(spec.buckets, []).append(f"`{spec.name}`")
-    return "".join(f"- {', '.join(names)}: {' '.join(map(floatToGoString, each))}\n" for each, names in sets.items())
+    return "".join(
+        f"- {', '.join(names)}: {' '.join(f'{bound:g}' for bound in each)}\n" for each, names in sets.items()
+    )
 
 
 def render() -> str:

@@ -1,0 +1,207 @@
+"""The two HTTP services beside the data plane: metrics and health for everybody, status and control for the operator.
+
+``app`` makes both and serves them; aiohttp's server is imported here and nowhere else, since it costs 12 MB.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, Final, get_args
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from proxy.admin.control import Control, Forced, State
+from proxy.admin.guard import ProblemError, guard
+from proxy.admin.page import page
+from proxy.telemetry.metrics import Registry
+
+_LARGEST_BODY: Final = 4096  # bytes; what is sent here is one short object
+_KEEP_ALIVE: Final = 75.0  # seconds; above the usual scrape interval
+
+
+class ListenError(Exception):
+    """A service cannot listen where it was told to; the text says why and what to do."""
+
+
+# --- metrics and health: read-only and open --------------------------------------------------------
+
+
+def metrics_app(registry: Registry, readiness: Callable[[], bool]) -> web.Application:
+    """/metrics, /healthz (the loop lives) and /readyz (200, or 503 while ``readiness`` says no)."""
+    app = web.Application()
+    app.on_response_prepare.append(_name_no_software)
+    app.router.add_get("/metrics", _exposition(registry))
+    app.router.add_get("/healthz", _healthy)
+    app.router.add_get("/readyz", _ready(readiness))
+    return app
+
+
+def _exposition(registry: Registry) -> Callable[[web.Request], Awaitable[web.Response]]:
+    collectors = CollectorRegistry(auto_describe=False)
+    collectors.register(registry.collector())
+    ProcessCollector(registry=collectors)
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = _encoder(",".join(request.headers.getall("Accept", [])))
+        return web.Response(body=encode(collectors), headers={"Content-Type": content_type})
+
+    return metrics
+
+
+def _encoder(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    try:
+        return choose_encoder(accept)
+    except TypeError:  # prometheus_client compares a version that is no number with one that is
+        return choose_encoder("")
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.json_response({"status": "alive"})
+
+
+def _ready(readiness: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def ready(_: web.Request) -> web.Response:
+        if readiness():
+            return web.json_response({"status": "ready"})
+        return web.json_response({"status": "unready", "reason": "starting or draining"}, status=503)
+
+    return ready
+
+
+async def _name_no_software(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "backstay"  # and not the versions of Python and aiohttp
+
+
+# --- status and control: always behind the token ---------------------------------------------------
+
+
+def admin_app(
+    control: Control, token: str, registry: Registry | None = None, *, hosts: Collection[str] = ()
+) -> web.Application:
+    """The control API and the status page; /metrics too, if ``registry`` is given.
+
+    ``hosts`` are the names, besides addresses and localhost, by which it may be called. Raises ValueError if the
+    token is empty.
+    """
+    app = web.Application(middlewares=[guard(token, hosts)], client_max_size=_LARGEST_BODY)
+    app.on_response_prepare.append(_name_no_software)
+    app.add_routes(_Api(control).routes())
+    if registry is not None:
+        app.router.add_get("/metrics", _exposition(registry))
+    return app
+
+
+class _Api:
+    """The handlers of the control API."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def routes(self) -> list[web.RouteDef]:
+        """What there is, in the order of a first visit."""
+        control = self._control
+        return [
+            web.get("/", self._page),
+            web.get("/v1/status", _shown(control.status)),
+            web.get("/v1/breakers", _listed("breakers", control.breakers)),
+            web.put("/v1/breakers/{name:.+}", self._force_breaker),
+            web.post("/v1/breakers/{name:.+}", self._force_breaker),
+            web.get("/v1/buckets", _listed("buckets", control.buckets)),
+            web.get("/v1/pools", _listed("pools", control.pools)),
+            web.get("/v1/config", _shown(control.effective_config)),
+            web.post("/v1/reload", self._reload),
+            web.put("/v1/log", self._set_log_level),
+        ]
+
+    async def _page(self, _: web.Request) -> web.Response:
+        return web.Response(text=page(self._control))
+
+    async def _force_breaker(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        state = await _word(request, "state", get_args(Forced))
+        if not self._control.force_breaker(name, state):
+            raise _no_breaker(name, [each["name"] for each in self._control.breakers()])
+        return _json(next(each for each in self._control.breakers() if each["name"] == name))
+
+    async def _reload(self, _: web.Request) -> web.Response:
+        if problems := await self._control.reload():
+            raise ProblemError(
+                422, "The new configuration is not usable; the old one stays in force.", problems=list(problems)
+            )
+        return _json({"reloaded": True})
+
+    async def _set_log_level(self, request: web.Request) -> web.Response:
+        level = await _word(request, "level")
+        try:
+            self._control.set_log_level(level)
+        except ValueError as error:
+            raise ProblemError(400, str(error)) from None
+        return _json({"level": level})
+
+
+def _shown(read: Callable[[], State]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(_: web.Request) -> web.Response:
+        return _json(read())
+
+    return handler
+
+
+def _listed(name: str, read: Callable[[], Sequence[State]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    return _shown(lambda: {name: list(read())})
+
+
+def _json(body: State) -> web.Response:
+    return web.json_response(text=json.dumps(body, indent=2) + "\n")
+
+
+def _no_breaker(name: str, names: list[str]) -> ProblemError:
+    near = difflib.get_close_matches(name, names)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    return ProblemError(404, f"There is no breaker named {name!r}.{meant}", near=near, breakers=names)
+
+
+async def _word(request: web.Request, key: str, known: Sequence[str] = ()) -> Any:
+    """The one value of a body like {"state": "open"}. Raises ProblemError if it is anything else."""
+    example = f'{{"{key}": "{"|".join(known) or "..."}"}}'
+    try:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise ProblemError(400, f"The body is not JSON; send {example}.") from None
+    if not isinstance(body, dict) or body.keys() != {key} or not isinstance(body[key], str):
+        raise ProblemError(400, f"The body is not of the form {example}.")
+    if known and body[key] not in known:
+        raise ProblemError(400, f"{key} is {' or '.join(known)}, not {body[key]!r}.")
+    return body[key]
+
+
+# --- serving -------------------------------------------------------------------------------------
+
+
+async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
+    """Serve ``app`` until ``cleanup()`` of what is returned; its ``addresses`` tell the port if ``port`` is 0.
+
+    Raises ListenError.
+    """
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ListenError(_listen_problem(host, port, error)) from error
+    return runner
+
+
+def _listen_problem(host: str, port: int, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{host}:{port} is taken by another program; stop it, or choose another port"
+        case errno.EACCES:
+            return f"{host}:{port} may not be used by this user; choose a port from 1024 on"
+        case _:
+            return f"cannot listen on {host}:{port}: {error.strerror or error}"

@@ -1,0 +1,49 @@
+"""What the admin API may ask of the running program.
+
+``app`` implements it; ``admin/api.py`` and its tests depend on nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
+
+Forced: TypeAlias = Literal["open", "closed", "auto"]
+State: TypeAlias = Mapping[str, Any]
+"""A JSON object, by the name of its fields; what is listed has a ``name``."""
+
+
+class Control(Protocol):
+    """The running program, as its operator handles it. Everything given out is JSON-able and free of secrets."""
+
+    def status(self) -> State:
+        """Version, time since start, readiness, hash of the configuration: what one wants to see first."""
+        ...
+
+    def breakers(self) -> Sequence[State]:
+        """Every circuit breaker: its name, its state, and what led to it."""
+        ...
+
+    def buckets(self) -> Sequence[State]:
+        """Every rate limit's bucket."""
+        ...
+
+    def pools(self) -> Sequence[State]:
+        """Every pool of connections to an upstream."""
+        ...
+
+    def force_breaker(self, name: str, state: Forced) -> bool:
+        """Hold a breaker open or closed whatever happens, or leave it to itself again; False if there is none."""
+        ...
+
+    def effective_config(self) -> State:
+        """The configuration in force with every default filled in, its secrets masked."""
+        ...
+
+    async def reload(self) -> Sequence[str]:
+        """Read the configuration again; problems, if there are any, and then the old one stays in force."""
+        ...
+
+    def set_log_level(self, level: str) -> None:
+        """Log from this level on. Raises ValueError if there is no such level."""
+        ...

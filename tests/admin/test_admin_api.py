@@ -1,0 +1,266 @@
+"""The control API, and the metrics and health beside it, over HTTP."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from proxy.admin.api import ListenError, _encoder, _listen_problem, admin_app, metrics_app, serve
+from proxy.telemetry.metrics import Registry
+from proxy.telemetry.requests import RequestMetrics
+
+TOKEN = "correct-horse"
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def registry() -> Registry:
+    registry = Registry()
+    RequestMetrics(registry, "weather", "default").record(b"GET", 200, "forwarded", "", 0.5, 0.4, 0.3, 0.0002)
+    return registry
+
+
+@pytest.fixture
+async def admin(aiohttp_client: Any, control: Any, registry: Registry) -> Any:
+    return await aiohttp_client(admin_app(control, TOKEN, registry), headers=AUTH)
+
+
+class TestMetricsApp:
+    """Read-only and open."""
+
+    async def test_metrics_in_the_text_format(self, aiohttp_client: Any, registry: Registry) -> None:
+        """A plain scrape parses, and has our metrics and those of the process."""
+        client = await aiohttp_client(metrics_app(registry, lambda: True))
+        response = await client.get("/metrics")
+        names = {family.name for family in parse(await response.text())}
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert names >= {"backstay_requests", "backstay_overhead_seconds", "process_resident_memory_bytes"}
+        assert names.isdisjoint({"python_gc_objects_collected", "python_info"})
+
+    async def test_metrics_in_openmetrics(self, aiohttp_client: Any, registry: Registry) -> None:
+        """A scraper that asks for OpenMetrics gets it, valid to its end."""
+        client = await aiohttp_client(metrics_app(registry, lambda: True))
+        response = await client.get(
+            "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0,*/*;q=0.1"}
+        )
+        text = await response.text()
+        assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert text.endswith("# EOF\n")
+        assert list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
+
+    async def test_a_scrape_sees_what_has_happened_since(self, aiohttp_client: Any, registry: Registry) -> None:
+        """Values are read at each scrape."""
+        client = await aiohttp_client(metrics_app(registry, lambda: True))
+        await client.get("/metrics")
+        registry.counter("backstay_config_reloads_total", result="ok").inc()
+        assert 'backstay_config_reloads_total{result="ok"} 1.0' in await (await client.get("/metrics")).text()
+
+    @given(
+        accept=st.one_of(
+            st.text(),
+            st.builds(
+                "{};version={};escaping={}".format,
+                st.sampled_from(["text/plain", "application/openmetrics-text"]),
+                st.sampled_from(["", "x", "0.0.4", "1.0.0", "1.x", "2.0.0", "9.9.9"]) | st.text(max_size=5),
+                st.sampled_from(["", "x", "allow-utf-8", "dots", "values", "underscores"]) | st.text(max_size=5),
+            ),
+        )
+    )
+    def test_any_accept_header_gets_an_exposition(self, accept: str) -> None:
+        """No Accept header, however odd, costs a scrape."""
+        registry = Registry()
+        registry.gauge("backstay_agent_connections").set(3)
+        encode, content_type = _encoder(accept)
+        assert b"backstay_agent_connections 3.0" in encode(registry.collector())
+        assert content_type.startswith(("text/plain", "application/openmetrics-text"))
+
+    async def test_healthy_while_the_loop_turns(self, aiohttp_client: Any, registry: Registry) -> None:
+        """Health does not depend on readiness: a pod that drains must not be killed for it."""
+        client = await aiohttp_client(metrics_app(registry, lambda: False))
+        response = await client.get("/healthz")
+        assert (response.status, await response.json()) == (200, {"status": "alive"})
+        assert response.headers["Server"] == "backstay"
+
+    async def test_ready_when_ready(self, aiohttp_client: Any, registry: Registry) -> None:
+        """Readiness is asked at each request."""
+        answers = iter((False, True))
+        client = await aiohttp_client(metrics_app(registry, lambda: next(answers)))
+        before, after = await client.get("/readyz"), await client.get("/readyz")
+        assert (before.status, (await before.json())["status"]) == (503, "unready")
+        assert (after.status, (await after.json())["status"]) == (200, "ready")
+
+    async def test_metrics_need_no_token_and_give_no_control(self, aiohttp_client: Any, registry: Registry) -> None:
+        """The open port has three paths, and none of them changes anything."""
+        client = await aiohttp_client(metrics_app(registry, lambda: True))
+        assert (await client.get("/v1/status")).status == 404
+        assert (await client.post("/metrics")).status == 405
+
+
+class TestReading:
+    """What the operator sees."""
+
+    @pytest.mark.parametrize(
+        "path", ["/", "/metrics", "/v1/status", "/v1/breakers", "/v1/buckets", "/v1/pools", "/v1/config"]
+    )
+    async def test_everything_needs_the_token(self, aiohttp_client: Any, control: Any, path: str) -> None:
+        """No path of the control API is open."""
+        client = await aiohttp_client(admin_app(control, TOKEN, Registry()))
+        assert (await client.get(path)).status == 401
+
+    async def test_status(self, admin: Any, control: Any) -> None:
+        """The program's own facts, as they are."""
+        assert await (await admin.get("/v1/status")).json() == control.status()
+
+    @pytest.mark.parametrize("what", ["breakers", "buckets", "pools"])
+    async def test_lists(self, admin: Any, control: Any, what: str) -> None:
+        """What there are several of comes as a list under its name, an empty one too."""
+        assert await (await admin.get(f"/v1/{what}")).json() == {what: getattr(control, what)()}
+
+    async def test_config(self, admin: Any, control: Any) -> None:
+        """The effective configuration, as it was masked."""
+        assert await (await admin.get("/v1/config")).json() == control.effective_config()
+
+    async def test_the_page(self, admin: Any) -> None:
+        """The status page is text."""
+        response = await admin.get("/")
+        assert response.content_type == "text/plain"
+        assert "BREAKERS\n" in await response.text()
+
+    async def test_metrics_are_there_too(self, admin: Any) -> None:
+        """One door is enough for a look at everything."""
+        assert "backstay_requests_total{" in await (await admin.get("/metrics")).text()
+
+    async def test_metrics_are_optional(self, aiohttp_client: Any, control: Any) -> None:
+        """Without a registry there are none."""
+        client = await aiohttp_client(admin_app(control, TOKEN), headers=AUTH)
+        assert (await client.get("/metrics")).status == 404
+
+
+class TestForcingABreaker:
+    """PUT or POST /v1/breakers/NAME."""
+
+    @pytest.mark.parametrize("method", ["PUT", "POST"])
+    @pytest.mark.parametrize("name", ["weather", "stripe/charges"])
+    @pytest.mark.parametrize("state", ["open", "closed", "auto"])
+    async def test_it_is_forced(self, admin: Any, control: Any, method: str, name: str, state: str) -> None:
+        """The answer is the breaker as it is now."""
+        response = await admin.request(method, f"/v1/breakers/{name}", json={"state": state})
+        assert (response.status, control.forced[name]) == (200, state)
+        assert await response.json() == {"name": name, "state": "closed", "forced": state}
+
+    async def test_an_unknown_name_is_told_with_near_ones(self, admin: Any) -> None:
+        """A slip of the finger is answered with what was meant."""
+        response = await admin.put("/v1/breakers/wether", json={"state": "open"})
+        body = await response.json(content_type="application/problem+json")
+        assert response.status == 404
+        assert body["detail"] == "There is no breaker named 'wether'. Did you mean weather?"
+        assert body["breakers"] == ["weather", "stripe/charges"]
+
+    async def test_a_name_like_no_other_is_told_too(self, admin: Any) -> None:
+        """Where nothing is near, nothing is guessed."""
+        response = await admin.put("/v1/breakers/xyz", json={"state": "open"})
+        body = await response.json(content_type="application/problem+json")
+        assert (body["detail"], body["near"]) == ("There is no breaker named 'xyz'.", [])
+
+    @pytest.mark.parametrize(
+        ("body", "detail"),
+        [
+            (b"", "The body is not JSON"),
+            (b"open", "The body is not JSON"),
+            (b"\xff\xfe\xff", "The body is not JSON"),
+            (b"[" * 4000, "The body is not JSON"),
+            (b'"open"', "is not of the form"),
+            (b"{}", "is not of the form"),
+            (b'{"state": 1}', "is not of the form"),
+            (b'{"state": "open", "for": "1m"}', "is not of the form"),
+            (b'{"state": "ajar"}', "state is open or closed or auto, not 'ajar'"),
+        ],
+    )
+    async def test_a_bad_body_is_told(self, admin: Any, control: Any, body: bytes, detail: str) -> None:
+        """The answer says what is wrong, and nothing is changed."""
+        response = await admin.put("/v1/breakers/weather", data=body)
+        assert response.status == 400
+        assert detail in (await response.json(content_type="application/problem+json"))["detail"]
+        assert control.forced["weather"] == "auto"
+
+    async def test_a_large_body_is_refused(self, admin: Any) -> None:
+        """No body of this API is long."""
+        assert (await admin.put("/v1/breakers/weather", data=b" " * 5000)).status == 413
+
+
+class TestReload:
+    """POST /v1/reload."""
+
+    async def test_a_good_configuration_is_loaded(self, admin: Any, control: Any) -> None:
+        """The answer comes once it is in force."""
+        response = await admin.post("/v1/reload")
+        assert (response.status, await response.json(), control.reloads) == (200, {"reloaded": True}, 1)
+
+    async def test_a_bad_configuration_is_told(self, admin: Any, control: Any) -> None:
+        """All problems are in the answer."""
+        control.problems = ["a.yaml:3:1: apis: unknown key", "a.yaml:9:5: url: missing"]
+        response = await admin.post("/v1/reload")
+        body = await response.json(content_type="application/problem+json")
+        assert (response.status, body["problems"]) == (422, control.problems)
+
+
+class TestLogLevel:
+    """PUT /v1/log."""
+
+    async def test_it_is_set(self, admin: Any, control: Any) -> None:
+        """The level changes at once."""
+        response = await admin.put("/v1/log", json={"level": "debug"})
+        assert (response.status, await response.json(), control.level) == (200, {"level": "debug"}, "debug")
+
+    async def test_an_unknown_level_is_told(self, admin: Any, control: Any) -> None:
+        """The answer names the levels there are."""
+        response = await admin.put("/v1/log", json={"level": "loud"})
+        body = await response.json(content_type="application/problem+json")
+        assert (response.status, control.level) == (400, "info")
+        assert body["detail"] == "'loud' is not a log level; use one of debug, info"
+
+    async def test_a_bad_body_is_told(self, admin: Any) -> None:
+        """The example in the answer has the right key."""
+        response = await admin.put("/v1/log", data=b"debug")
+        body = await response.json(content_type="application/problem+json")
+        assert body["detail"] == 'The body is not JSON; send {"level": "..."}.'
+
+
+class TestServe:
+    """Listening."""
+
+    async def test_it_listens(self, registry: Registry) -> None:
+        """A service answers where it says it listens, until it is cleaned up."""
+        runner = await serve(metrics_app(registry, lambda: True), "127.0.0.1", 0)
+        host, port = runner.addresses[0]
+        async with ClientSession() as session, session.get(f"http://{host}:{port}/healthz") as response:
+            assert response.status == 200
+        await runner.cleanup()
+        assert runner.addresses == []
+
+    async def test_a_taken_port_is_told(self) -> None:
+        """The error names the address and what to do."""
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            port = holder.getsockname()[1]
+            with pytest.raises(ListenError, match=f"127.0.0.1:{port} is taken by another program; stop it"):
+                await serve(web.Application(), "127.0.0.1", port)
+
+    async def test_an_impossible_address_is_told(self) -> None:
+        """Other errors keep the system's words."""
+        with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0: .*assign"):
+            await serve(web.Application(), "192.0.2.1", 0)
+
+    def test_a_forbidden_port_is_told(self) -> None:
+        """A port that needs privileges is not for a sidecar."""
+        assert "choose a port from 1024 on" in _listen_problem(
+            "127.0.0.1", 80, PermissionError(13, "Permission denied")
+        )
