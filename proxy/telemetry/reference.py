@@ -21,10 +21,11 @@ Label values come from the configuration or from closed lists, never from traffi
 
 - `api`, `route`: names of the configuration; a call that matches no route has `default`; a request that was refused
   before its api was known has neither.
-- `method`: a method of HTTP, or `OTHER`. `code`: 100 to 599, or `000` where no answer was sent.
+- `method`: a method of HTTP, or `OTHER`. `code`: 100 to 599 (499: the agent went away before its answer), else `000`.
 - `outcome`: `forwarded` (the upstream's answer), `refused` (by a policy), `failed` (no usable answer of the upstream),
   `rejected` (the agent's request was at fault), `abandoned` (the agent went away), `broken` (the answer was cut).
-- `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; else empty.
+- `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; or how its body ended
+  too early (`broken`, `stalled`, `abandoned`); else empty.
 
 | metric | kind | labels | meaning |
 |---|---|---|---|
