@@ -1,4 +1,4 @@
-"""The real ``backstay run`` as a child process, on a configuration derived from config/demo.yaml.
+"""The real ``backstay run`` as a child process, on a configuration derived from demo.yaml.
 
 Used by stage.py. The policies are those of the file; addresses become free ports of the loopback interface,
 and a shorter story shortens the breaker's times as it shortens the outage.
@@ -25,7 +25,7 @@ from proxy.errors import DeadlineExceeded
 API: Final = "shop"
 """The name of the one api in config/demo.yaml."""
 
-_BREAKER_TIMES: Final = ("window", "open", "max_open", "ramp")
+_BREAKER_TIMES: Final = {"window": 1.0, "open": 0.2, "max_open": 0.2, "ramp": 0.2}  # the least seconds of each
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _STATE: Final = re.compile(r'^backstay_breaker_state\{[^}]*\bstate="([^"]+)"[^}]*\} 1(?:\.0)?$', re.MULTILINE)
 _RUN: Final = (sys.executable, "-m", "proxy", "run")
@@ -37,11 +37,8 @@ class DemoError(Exception):
     """The demonstration cannot go on; the message says why."""
 
 
-def find_config() -> Path:
-    """config/demo.yaml: beside this module in an installed package, in ``config/`` of a checkout."""
-    here = Path(__file__).resolve()
-    packaged, checkout = here.with_name("demo.yaml"), here.parents[2] / "config" / "demo.yaml"
-    return packaged if packaged.exists() else checkout
+CONFIG: Final = Path(__file__).with_name("demo.yaml")
+"""The shipped configuration; ``config/demo.yaml`` is a link to it, so that a wheel has it too."""
 
 
 def derive(text: str, *, vendor: str, ports: tuple[int, int, int], scale: float) -> dict[str, Any]:
@@ -51,17 +48,17 @@ def derive(text: str, *, vendor: str, ports: tuple[int, int, int], scale: float)
     config["listen"] = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
     api = config["apis"][API]
     api["url"] = vendor
-    for key in _BREAKER_TIMES:
+    for key, least in _BREAKER_TIMES.items():
         if key in api["breaker"]:
-            api["breaker"][key] = _scaled(api["breaker"][key], scale)
+            api["breaker"][key] = _scaled(api["breaker"][key], scale, least)
     return config
 
 
-def _scaled(duration: str, scale: float) -> str:
+def _scaled(duration: str, scale: float, least: float) -> str:
     match = re.fullmatch(r"([\d.]+)(ms|s|m|h)", duration)
     if match is None:
-        raise DemoError(f"config/demo.yaml: {duration!r} is not a duration")
-    return f"{max(200, round(float(match[1]) * _SECONDS[match[2]] * scale * 1000))}ms"
+        raise DemoError(f"demo.yaml: {duration!r} is not a duration")
+    return f"{round(max(least, float(match[1]) * _SECONDS[match[2]] * scale) * 1000)}ms"
 
 
 def breaker_state(metrics: str) -> str:
@@ -98,7 +95,7 @@ class Sidecar:
     async def start(self, vendor: str, scale: float) -> None:
         """Start it before ``vendor`` and wait until it is ready; raises DemoError."""
         ports = self._agent, self._metrics, self._admin
-        text = await asyncio.to_thread(find_config().read_text)
+        text = await asyncio.to_thread(CONFIG.read_text)
         file, log = self._folder / "backstay.yaml", self._folder / "backstay.log"
         await asyncio.to_thread(file.write_text, yaml.safe_dump(derive(text, vendor=vendor, ports=ports, scale=scale)))
         self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from proxy.clock import Clock
-from proxy.demo.sidecar import DemoError, Sidecar, breaker_state, derive, end, find_config, free_ports
+from proxy.demo.sidecar import CONFIG, DemoError, Sidecar, breaker_state, derive, end, free_ports
 
 FAKE = """
 import http.server, sys, yaml
@@ -57,15 +57,14 @@ async def make(tmp_path: Path, clock: Clock) -> AsyncIterator[Callable[[str], Si
         await sidecar.stop()
 
 
-def test_the_shipped_configuration_is_found() -> None:
-    """A checkout has it in config/."""
-    assert find_config().name == "demo.yaml"
-    assert find_config().exists()
+def test_the_shipped_configuration_is_the_one_that_people_see() -> None:
+    """config/demo.yaml and the packaged file are one."""
+    assert (Path(__file__).parents[2] / "config" / "demo.yaml").samefile(CONFIG)
 
 
 def test_only_addresses_change_in_a_story_of_usual_length() -> None:
     """The policies that newcomers see are those of config/demo.yaml."""
-    text = find_config().read_text()
+    text = CONFIG.read_text()
     shipped, derived = yaml.safe_load(text), derive(text, vendor="http://127.0.0.1:1", ports=(2, 3, 4), scale=1)
     assert derived["listen"] == {"agent": "127.0.0.1:2", "metrics": "127.0.0.1:3", "admin": "127.0.0.1:4"}
     assert derived["apis"]["shop"]["url"] == "http://127.0.0.1:1"
@@ -75,7 +74,7 @@ def test_only_addresses_change_in_a_story_of_usual_length() -> None:
 
 def test_a_shorter_story_shortens_the_breaker_but_not_the_timeouts() -> None:
     """Nothing becomes shorter than 200 ms: that would be noise."""
-    text = find_config().read_text()
+    text = CONFIG.read_text()
     api = derive(text, vendor="http://127.0.0.1:1", ports=(2, 3, 4), scale=0.2)["apis"]["shop"]
     assert api["breaker"]["window"] == "2000ms"
     assert api["breaker"]["open"] == "400ms"
