@@ -1,6 +1,6 @@
 """The two HTTP services beside the data plane: metrics and health for everybody, status and control for the operator.
 
-``app`` makes both and serves them; aiohttp's server is imported here and nowhere else, since it costs 12 MB.
+``app`` makes both and serves them. This module and ``guard`` alone import aiohttp's server, which costs 12 MB of memory.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import difflib
 import errno
 import json
+import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, get_args
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
@@ -20,8 +22,11 @@ from proxy.admin.guard import ProblemError, guard
 from proxy.admin.page import page
 from proxy.telemetry.metrics import Registry
 
+_http_log = logging.getLogger("backstay.http")
+
 _LARGEST_BODY: Final = 4096  # bytes; what is sent here is one short object
 _KEEP_ALIVE: Final = 75.0  # seconds; above the usual scrape interval
+_SHUTDOWN: Final = 1.0  # second that answers in the making get
 
 
 class ListenError(Exception):
@@ -187,7 +192,10 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
 
     Raises ListenError.
     """
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=1.0)
+    _http_log.addFilter(_is_worth_a_line)
+    runner = web.AppRunner(
+        app, access_log=None, logger=_http_log, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=_SHUTDOWN
+    )
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -195,6 +203,11 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
         await runner.cleanup()
         raise ListenError(_listen_problem(host, port, error)) from error
     return runner
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Malformed HTTP is not: anybody may send it, and aiohttp would quote it, header values and all, with a trace."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 def _listen_problem(host: str, port: int, error: OSError) -> str:

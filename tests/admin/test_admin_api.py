@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
@@ -244,6 +245,31 @@ class TestServe:
             assert response.status == 200
         await runner.cleanup()
         assert runner.addresses == []
+
+    async def test_malformed_requests_leave_no_trace(
+        self, registry: Registry, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What anybody may send to the open port is answered, and neither quoted in the log nor able to flood it."""
+        runner = await serve(metrics_app(registry, lambda: True), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*runner.addresses[0])
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer spoon\x01\r\n\r\n")
+        assert (await reader.readline()).endswith(b" 400 Bad Request\r\n")
+        writer.close()
+        await runner.cleanup()
+        assert caplog.records == []
+
+    async def test_defects_are_logged(self, caplog: pytest.LogCaptureFixture, registry: Registry) -> None:
+        """An error of ours in an open handler is a 500, and a line in our log."""
+
+        def readiness() -> bool:
+            raise RuntimeError("spoon")
+
+        runner = await serve(metrics_app(registry, readiness), "127.0.0.1", 0)
+        host, port = runner.addresses[0]
+        async with ClientSession() as session, session.get(f"http://{host}:{port}/readyz") as response:
+            assert response.status == 500
+        await runner.cleanup()
+        assert [record.name for record in caplog.records] == ["backstay.http"]
 
     async def test_a_taken_port_is_told(self) -> None:
         """The error names the address and what to do."""
