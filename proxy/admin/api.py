@@ -1,6 +1,6 @@
 """The two HTTP services beside the data plane: metrics and health for everybody, status and control for the operator.
 
-``app`` makes both and serves them. This module and ``guard`` alone import aiohttp's server, which costs 12 MB of memory.
+``app`` makes both and serves them. Only this module and ``guard`` import aiohttp's server, which costs 12 MB.
 """
 
 from __future__ import annotations
