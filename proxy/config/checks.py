@@ -1,0 +1,217 @@
+"""The rules of a configuration that span several keys.
+
+Called by ``load.py`` on what is not broken. ``check_document`` sees the file as written, ``check_policies``
+the policies of one api or route after merging.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from proxy.config import kinds
+from proxy.config.document import Mapping, Node, display, has_broken
+from proxy.config.problems import Problems
+from proxy.config.reserved import REFUSAL
+from proxy.config.schema import Api, Breaker, Document, Egress, Listen, Model, Policies, RateLimit, Retry, TlsIntercept
+from proxy.config.units import UnitError
+from proxy.config.validate import Place, find
+
+
+def check_document(document: Document, root: Mapping, problems: Problems) -> None:
+    """Everything but the policies."""
+    checker = _Checker(root, problems)
+    checker.required(document)
+    checker.names(document)
+    checker.listen(document.listen)
+    checker.not_yet(document)
+    checker.mounts(document.apis)
+    checker.hosts(document.apis)
+    for name, api in document.apis.items():
+        checker.api(name, api)
+
+
+class _Checker:
+    def __init__(self, root: Mapping, problems: Problems) -> None:
+        self._root = root
+        self._problems = problems
+
+    def _add(self, loc: tuple[str | int, ...], message: str, remedy: str) -> None:
+        place = find(self._root, loc)
+        self._problems.add(place.node.mark, place.path, message, remedy)
+
+    def _at(self, *loc: str | int) -> Place:
+        return find(self._root, loc)
+
+    def required(self, document: Document) -> None:
+        entries = self._root.entries
+        if "version" not in entries:
+            self._problems.add(self._root.mark, "version", "'version' is missing", "start with version: 1")
+        if not document.apis and ("apis" not in entries or _is_empty(entries["apis"].node)):
+            self._problems.add(self._root.mark, "apis", "no api is configured", "add apis: {name: {url: https://host}}")
+
+    def names(self, document: Document) -> None:
+        for name in document.apis:
+            try:
+                kinds.NAME.read(name)
+            except UnitError as error:
+                place = self._at("apis", name)
+                self._problems.add(place.key, place.path, f"{name!r} is no name of an api", error.remedy)
+
+    def listen(self, listen: Listen) -> None:
+        if "listen" in self._root.entries and has_broken(self._root.entries["listen"].node):
+            return
+        taken: list[tuple[str, tuple[str, int]]] = []
+        for key in ("agent", "metrics", "admin"):
+            address = getattr(listen, key)
+            if address is None or address[1] == 0:
+                continue
+            for other, used in taken:
+                if _clash(address, used):
+                    loc = next(loc for loc in (("listen", key), ("listen", other)) if has(self._root, *loc))
+                    self._add(loc, f"{key} and {other} listen at the same address", "give each its own port")
+            taken.append((key, address))
+
+    def not_yet(self, document: Document) -> None:
+        """Keys that are parsed already, while only their defaults are what this version does."""
+        given: tuple[tuple[str, Model | None, Model], ...] = (
+            ("egress", document.egress, Egress()),
+            ("tls_intercept", document.tls_intercept, TlsIntercept()),
+        )
+        for section, model, defaults in given:
+            for key, value in model or ():
+                if value != getattr(defaults, key):
+                    shown = display(self._at(section, key).node)
+                    self._add((section, key), f"{shown} is {REFUSAL}", f"remove it, or write {getattr(defaults, key)}")
+
+    def mounts(self, apis: dict[str, Api]) -> None:
+        seen: dict[str, str] = {}
+        for name, api in apis.items():
+            folded = (api.mount or "").lower()
+            if folded and (other := seen.setdefault(folded, name)) != name:
+                same = (
+                    "the same mount as"
+                    if apis[other].mount == api.mount
+                    else "a mount that differs only in case from that of"
+                )
+                place = self._at("apis", other, "mount")
+                self._add(
+                    ("apis", name, "mount"), f"{same} {other!r} ({place.node.mark})", "give each api its own mount"
+                )
+
+    def hosts(self, apis: dict[str, Api]) -> None:
+        """A host belongs to one api; an api may share the host of its url if it has a mount or another name."""
+        owners: dict[str, str] = {}
+        for name, api in apis.items():
+            for index, host in enumerate(api.hosts):
+                if (other := owners.setdefault(host, name)) != name:
+                    self._add(
+                        ("apis", name, "hosts", index), f"the api {other!r} has this host already", "name it once"
+                    )
+        for name, api in apis.items():
+            self._own_host(name, api, owners)
+
+    def _own_host(self, name: str, api: Api, owners: dict[str, str]) -> None:
+        host = str(api.url.hostname)
+        other = owners.setdefault(host, name)
+        if other != name and api.mount is None and not api.hosts:
+            message = f"the api {other!r} has this host already, so that nothing would reach {name!r}"
+            self._add(("apis", name, "url"), message, "give it a mount or another name in hosts")
+
+    def api(self, name: str, api: Api) -> None:
+        self._tls(name, api)
+        seen: dict[str, int] = {}
+        for index, route in enumerate(api.routes):
+            loc = ("apis", name, "routes", index)
+            if route.name == "default":
+                self._add((*loc, "name"), "'default' is the name of the calls that no route matches", "choose another")
+            elif seen.setdefault(route.name, index) != index:
+                self._add((*loc, "name"), f"two routes of {name!r} have this name", "give each route its own name")
+            everything = route.match.methods is None and route.match.paths is None
+            if everything and not has_broken(self._at(*loc, "match").node):
+                self._add(
+                    (*loc, "match"), "a route that matches everything", "set methods or paths, or use the api itself"
+                )
+
+    def _tls(self, name: str, api: Api) -> None:
+        if api.tls.client_key is not None and api.tls.client_cert is None:
+            self._add(("apis", name, "tls", "client_key"), "a key without its certificate", "set client_cert too")
+        if api.url.scheme == "http":
+            for key, value in api.tls:
+                if value is not None:
+                    self._add(
+                        ("apis", name, "tls", key),
+                        "the url is not https, so that this has no effect",
+                        "write https:// in url, or remove it",
+                    )
+
+
+def _is_empty(node: Node) -> bool:
+    return isinstance(node, Mapping) and not node.entries
+
+
+def _clash(one: tuple[str, int], two: tuple[str, int]) -> bool:
+    """Whether two sockets would fight for a port: the same host, or one of them on every interface."""
+    return one[1] == two[1] and (one[0] == two[0] or _is_wildcard(one[0]) or _is_wildcard(two[0]))
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def check_policies(policies: Policies, merged: Mapping, path: str, problems: Problems) -> None:
+    """The rules within each policy; ``merged`` tells where the settings came from."""
+    checker = _PolicyChecker(merged, path, problems)
+    if policies.breaker and checker.sound("breaker"):
+        checker.breaker(policies.breaker)
+    if policies.retry and checker.sound("retry"):
+        checker.retry(policies.retry)
+    if policies.rate_limit and checker.sound("rate_limit"):
+        checker.rate_limit(policies.rate_limit)
+
+
+class _PolicyChecker:
+    def __init__(self, merged: Mapping, path: str, problems: Problems) -> None:
+        self._merged = merged
+        self._path = path
+        self._problems = problems
+
+    def sound(self, policy: str) -> bool:
+        """A policy with a mistake in it has defaults where it is broken: they prove nothing."""
+        return not has_broken(self._merged.entries[policy].node)
+
+    def breaker(self, breaker: Breaker) -> None:
+        if breaker.max_open < breaker.open:
+            loc = self._given(("breaker", "open"), ("breaker", "max_open"))
+            self._add(loc, "open is longer than max_open", "raise max_open, or lower open")
+        if breaker.error_ratio is None and breaker.consecutive is None and breaker.slow_call is None:
+            remedy = "set error_ratio, consecutive or slow_call, or write breaker: off"
+            self._add(("breaker",), "nothing can open this breaker", remedy)
+
+    def retry(self, retry: Retry) -> None:
+        if retry.backoff.base > retry.backoff.max:
+            loc = self._given(("retry", "backoff", "base"), ("retry", "backoff", "max"))
+            self._add(loc, "base is longer than max", "raise max, or lower base")
+
+    def rate_limit(self, limit: RateLimit) -> None:
+        if limit.rate is None:
+            self._add(("rate_limit",), "'rate' is missing", "add rate: 100/s, for instance")
+
+    def _given(self, first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+        """The first of two keys that is not a default."""
+        return first if has(self._merged, *first) else second
+
+    def _add(self, loc: tuple[str, ...], message: str, remedy: str) -> None:
+        place = find(self._merged, loc)
+        self._problems.add(place.node.mark, f"{self._path}.{place.path}", message, remedy)
+
+
+def has(node: Node, *steps: str) -> bool:
+    """Whether a key is in the files, be it broken, and not a default."""
+    for step in steps:
+        if not isinstance(node, Mapping) or step not in node.entries:
+            return False
+        node = node.entries[step].node
+    return True

@@ -1,0 +1,115 @@
+"""``${env:NAME}``, ``${env:NAME:-default}`` and ``${file:/path}`` in values; ``$${`` stands for ``${``.
+
+Called by ``load.py``. Whatever was expanded counts as a secret, and so do a token and the password in a url:
+the scalar keeps a masked text beside its value, and only that is ever shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as EnvMapping
+from pathlib import Path
+from typing import Final
+
+from proxy.config.document import Mapping, Scalar, walk
+from proxy.config.problems import Problems
+
+MASK: Final = "****"
+_USERINFO: Final = re.compile(r"//[^/@\s]*@")
+_MAX_SECRET: Final = 1 << 20
+_REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+_ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_FORMS: Final = "write ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $${ stands for a literal ${"
+
+
+class _Unusable(Exception):
+    """A reference that cannot be expanded: what is wrong, and what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+
+def expand(root: Mapping, env: EnvMapping[str, str], problems: Problems) -> list[Path]:
+    """Expand every value below ``root`` in place; gives the files that were read or should have been."""
+    files: list[Path] = []
+    for path, _, node in list(walk(root)):
+        if isinstance(node, Scalar) and isinstance(node.value, str) and "${" in node.value:
+            _expand_scalar(node, ".".join(path), env, files, problems)
+        if isinstance(node, Scalar):
+            _hide(node, path)
+    return files
+
+
+def _hide(node: Scalar, path: tuple[str, ...]) -> None:
+    """Mask what is a secret by its nature, wherever it was written."""
+    if path == ("admin_token",):
+        node.shown = MASK
+    elif node.shown is None and isinstance(node.value, str) and _USERINFO.search(node.value):
+        node.shown = _USERINFO.sub(f"//{MASK}@", node.value)
+
+
+def _expand_scalar(node: Scalar, path: str, env: EnvMapping[str, str], files: list[Path], problems: Problems) -> None:
+    text, shown, position = "", "", 0
+    source = str(node.value)
+    for found in _REFERENCE.finditer(source):
+        literal = source[position : found.start()]
+        position = found.end()
+        try:
+            value, masked = _value(found, env, files)
+        except _Unusable as error:
+            node.broken = True
+            problems.add(node.mark, path, error.message, error.remedy)
+            return
+        text += literal + value
+        shown += literal + masked
+    node.value = text + source[position:]
+    shown += source[position:]
+    node.shown = shown if shown != node.value else None
+
+
+def _value(found: re.Match[str], env: EnvMapping[str, str], files: list[Path]) -> tuple[str, str]:
+    """The value of a reference, and how it is shown."""
+    if found[0] == "$${":
+        return "${", "${"
+    name, closed = found[1], found[2]
+    if closed and (variable := _ENV.fullmatch(name)):
+        return _from_env(variable[1], variable[2], env), MASK
+    if closed and name.startswith("file:"):
+        return _from_file(name.removeprefix("file:"), files), MASK
+    raise _Unusable("a reference cannot be read", _FORMS)
+
+
+def _from_env(name: str, default: str | None, env: EnvMapping[str, str]) -> str:
+    value = env.get(name, "")
+    if not value and default is not None:
+        return default
+    if name not in env:
+        remedy = f"set it, or give a default: ${{env:{name}:-default}}"
+        raise _Unusable(f"the environment variable {name} is not set", remedy)
+    return _text(value.encode("utf-8", "surrogatepass"), f"the environment variable {name}")
+
+
+def _from_file(name: str, files: list[Path]) -> str:
+    path = Path(name)
+    if not path.is_absolute() or "\0" in name:
+        raise _Unusable("a ${file:} reference needs an absolute path", "write ${file:/path/of/the/secret}")
+    files.append(path)
+    try:
+        if not path.is_file():  # a pipe or a device would block; a folder cannot be read
+            raise _Unusable(f"the file {name} does not exist", "mount it there, or correct the path")
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_SECRET + 1)
+    except OSError as error:
+        raise _Unusable(f"the file {name} cannot be read: {error.strerror}", "check its mode and owner") from None
+    if len(data) > _MAX_SECRET:
+        raise _Unusable(f"the file {name} is larger than 1 MiB", "check that it is the right file")
+    return _text(data, f"the file {name}").rstrip("\r\n")
+
+
+def _text(data: bytes, what: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise _Unusable(f"{what} is not UTF-8", "save it as UTF-8") from None

@@ -1,0 +1,285 @@
+"""The kinds of scalar that keys take: how each is read, written back, and described to an editor.
+
+Called by ``schema.py``. A kind stands in an ``Annotated`` and replaces pydantic's own validation, so that
+every message is ours; it is imported only while a configuration is being loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from proxy.config import units
+from proxy.config.problems import near
+from proxy.config.units import UnitError
+
+Json: TypeAlias = dict[str, Any]
+PLACEHOLDER: Final = r"\$\{"
+_NAME: Final = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_HOST: Final = r"[0-9A-Za-z_](?:[0-9A-Za-z._-]{0,251}[0-9A-Za-z_])?"
+_FIELD_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
+_PATH_CHARS: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]"  # RFC 3986, 3.3: pchar
+_MOUNT: Final = r"/|(?:/[A-Za-z0-9._~-]+)+"
+
+
+@dataclass(frozen=True, eq=False)  # hashed by identity: typing hashes what stands in an Annotated
+class Kind:
+    """One kind of scalar. ``read`` raises UnitError; ``forms`` are the JSON Schemas of what may be written."""
+
+    name: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any]
+    forms: tuple[Json, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source, handler
+        writer = core_schema.plain_serializer_function_ser_schema(self.write)
+        return core_schema.no_info_plain_validator_function(self.read, serialization=writer)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        del schema, handler
+        return {"anyOf": [*self.forms, {"type": "string", "pattern": PLACEHOLDER}]}
+
+    def off(self, meaning: Any = None) -> Kind:
+        """The same kind, where ``off`` (or ``false``) may be written instead and stands for ``meaning``."""
+
+        def read(value: Any) -> Any:
+            try:
+                return meaning if units.is_off(value) else self.read(value)
+            except UnitError as error:
+                raise UnitError(f"{error.expected}, nor off", f"{error.remedy}, or off", error.hint) from None
+
+        def write(value: Any) -> Any:
+            return "off" if value is None else self.write(value)
+
+        return Kind(f"{self.name} or off", read, write, (*self.forms, {"enum": ["off", False]}))
+
+    def above(self, minimum: float, remedy: str, *, also_equal: bool = False) -> Kind:
+        """The same kind with a lower bound."""
+
+        def read(value: Any) -> Any:
+            result = self.read(value)
+            if result > minimum or (also_equal and result == minimum):
+                return result
+            raise UnitError(f"a {self.name} {'of at least' if also_equal else 'above'} {self.write(minimum)}", remedy)
+
+        return replace(self, read=read)
+
+    def below(self, maximum: float, remedy: str) -> Kind:
+        """The same kind with an upper bound, which belongs to it."""
+
+        def read(value: Any) -> Any:
+            result = self.read(value)
+            if result <= maximum:
+                return result
+            raise UnitError(f"a {self.name} of at most {self.write(maximum)}", remedy)
+
+        return replace(self, read=read)
+
+
+class Switch:
+    """Annotates a policy that may be ``off``: a mapping of keys, or None."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._read, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        found = handler(schema)
+        return {"anyOf": [form for form in found["anyOf"] if form != {"type": "null"}] + [{"enum": ["off", False]}]}
+
+    @staticmethod
+    def _read(value: Any) -> Any:
+        if value is None:
+            raise UnitError("a mapping of keys, nor off", "write {} for the defaults, or off")
+        return None if units.is_off(value) else value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def words(*known: str, off: bool = False) -> Kind:
+    """One of some words; ``off`` (or ``false``) too, if asked for, which stays the word ``off``."""
+    listed = (*known, "off") if off else known
+
+    def read(value: Any) -> str:
+        if off and units.is_off(value):
+            return "off"
+        if isinstance(value, str) and value in known:
+            return value
+        hint = near(value, listed) if isinstance(value, str) else None
+        raise UnitError(f"one of {', '.join(listed)}", f"write one of {', '.join(listed)}", hint)
+
+    forms: tuple[Json, ...] = ({"enum": [*listed, False]},) if off else ({"enum": list(listed)},)
+    return Kind(" or ".join(f"`{word}`" for word in listed), read, _same, forms)
+
+
+def _pattern(name: str, pattern: str, expected: str, remedy: str) -> Kind:
+    """Text of a certain form."""
+    compiled = re.compile(pattern)
+
+    def read(value: Any) -> str:
+        if isinstance(value, str) and compiled.fullmatch(value):
+            return value
+        raise UnitError(expected, remedy)
+
+    return Kind(name, read, _same, ({"type": "string", "pattern": f"^(?:{pattern})$"},))
+
+
+def _number_or(pattern: str, **number: Any) -> tuple[Json, ...]:
+    return ({"type": "string", "pattern": f"^(?:{pattern})$"}, number)
+
+
+# --- urls ---------------------------------------------------------------------------------------------
+
+
+def _read_url(value: Any) -> SplitResult:
+    """The parts of an upstream's url, checked."""
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value) or "\\" in value:
+        raise UnitError("a url", "write https://host, https://host:port or https://host/path")
+    try:
+        url, port = urlsplit(value), urlsplit(value).port
+    except ValueError:
+        raise UnitError("a url", "check its host and port: the port is a number from 1 to 65535") from None
+    if url.scheme not in {"http", "https"} or not url.hostname:
+        raise UnitError("a url with http or https", "write https://host, or http://host for plain text")
+    _check_url(value, url, port)
+    return url
+
+
+def _check_url(value: str, url: SplitResult, port: int | None) -> None:
+    if "@" in url.netloc:
+        raise UnitError(
+            "a url without credentials", "take the user and password out: the agent sends its own credentials"
+        )
+    if "?" in value or "#" in value:
+        raise UnitError("a url without query and fragment", "keep scheme, host, port and path only")
+    if port == 0 or url.netloc.endswith(":") or not _is_host(str(url.hostname)):
+        raise UnitError("a url", "check its host and port: the port is a number from 1 to 65535")
+    segments = url.path.rstrip("/").split("/")[1:]
+    if not all(re.fullmatch(f"{_PATH_CHARS}+", segment) and segment not in {".", ".."} for segment in segments):
+        raise UnitError("a url with a plain path", "write the path without '//', '.', '..' and encode what is special")
+
+
+def _is_host(host: str) -> bool:
+    return ":" in host or re.fullmatch(_HOST, host) is not None  # urlsplit has checked what stood in brackets
+
+
+def _read_host(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(_HOST, value):
+        return value.lower()
+    has_port = isinstance(value, str) and ":" in value
+    raise UnitError(
+        "a host name",
+        "write a name such as api.internal",
+        "write the name without scheme and port" if has_port else None,
+    )
+
+
+def _read_mount(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(_MOUNT, value) and not {".", ".."} & set(value.split("/")):
+        return value
+    remedy = "write a path such as /stripe: a slash first, none at the end, letters, digits and . _ ~ - between"
+    raise UnitError("a mount", remedy, _mount_hint(value))
+
+
+def _mount_hint(value: Any) -> str | None:
+    tidy = f"/{value.strip('/')}" if isinstance(value, str) else ""
+    return f"write {tidy}" if tidy != "/" and re.fullmatch(_MOUNT, tidy) else None
+
+
+def _read_path_pattern(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"/[!-~]*", value) and not {"?", "#"} & set(value):
+        return value
+    hint = f"write /{value}" if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9]\S*", value) else None
+    raise UnitError("a path", "write a path such as /v1/charges or /v1/refunds/*, without a query", hint)
+
+
+def _read_method(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(_FIELD_NAME, value) and value == value.upper():
+        return value
+    hint = f"write {value.upper()}: methods are case-sensitive" if isinstance(value, str) and value.isalpha() else None
+    raise UnitError("a method", "write GET, POST and the like", hint)
+
+
+def _read_limit_key(value: Any) -> str:
+    if value in ("api", "route", "credential"):
+        return str(value)
+    if isinstance(value, str) and re.fullmatch(f"header:{_FIELD_NAME}", value):
+        return value.lower()
+    hint = near(value, ("api", "route", "credential")) if isinstance(value, str) else None
+    raise UnitError("a key to count by", "write api, route, credential or header:NAME", hint)
+
+
+_TROUBLES: Final = ("connect", "reset", "timeout")
+
+
+def _read_trouble(value: Any) -> str:
+    """A reason to try again: a word, or a status code that is an error."""
+    if value in _TROUBLES or (isinstance(value, int | str) and re.fullmatch("[45][0-9][0-9]", str(value))):
+        return str(value)
+    hint = near(value, _TROUBLES) if isinstance(value, str) else None
+    raise UnitError("a reason to try again", "write connect, reset, timeout, or a status code from 400 to 599", hint)
+
+
+def _read_version(value: Any) -> int:
+    if units.read_whole(value) == 1:
+        return 1
+    raise UnitError("a version of the format that this program knows", "write version: 1")
+
+
+def _write_trouble(trouble: str) -> int | str:
+    return int(trouble) if trouble.isdigit() else trouble
+
+
+# --- the kinds ------------------------------------------------------------------------------------------
+
+BOOLEAN: Final = Kind(
+    "`true` or `false`", units.read_boolean, _same, ({"type": "boolean"}, {"enum": ["true", "false"]})
+)
+WHOLE: Final = Kind("whole number", units.read_whole, _same, _number_or("[0-9]{1,15}", type="integer"))
+COUNT: Final = WHOLE.above(1, "write 1 or more", also_equal=True)
+DURATION: Final = Kind(
+    "duration", units.read_duration, units.write_duration, _number_or(f"0|{units.DURATION}", const=0)
+)
+PAUSE: Final = DURATION.above(0, "write a duration above zero, such as 100ms or 2s")
+SIZE: Final = Kind("size", units.read_size, units.write_size, _number_or(units.SIZE, type="integer", minimum=0))
+RATE: Final = Kind("rate", units.read_rate, units.write_rate, ({"type": "string", "pattern": f"^(?:{units.RATE})$"},))
+RATIO: Final = Kind(
+    "ratio", units.read_ratio, units.write_ratio, _number_or(units.RATIO, type="number", minimum=0, maximum=1)
+)
+SHARE: Final = RATIO.above(0, "write a share above zero, such as 0.5 or 50%")
+STATUSES: Final = Kind(
+    "status code or range", units.read_status_range, units.write_status_range, _number_or(units.STATUS, type="integer")
+)
+ADDRESS: Final = Kind(
+    "host:port", units.read_address, units.write_address, ({"type": "string", "pattern": f"^(?:{units.ADDRESS})$"},)
+)
+TEXT: Final = _pattern("text", r"[^\x00-\x1f\x7f]+", "text", "write some text; put what looks like a number in quotes")
+PATH: Final = replace(TEXT, name="path of a file")
+NAME: Final = _pattern("name", _NAME, "a name", "use lower-case letters, digits, - and _, 63 at most")
+URL: Final = Kind("url", _read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^https?://[^\s?#@]+$"},))
+HOST: Final = Kind("host name", _read_host, _same, ({"type": "string", "pattern": f"^{_HOST}$"},))
+MOUNT: Final = Kind("path", _read_mount, _same, ({"type": "string", "pattern": f"^(?:{_MOUNT})$"},))
+PATH_PATTERN: Final = Kind("path pattern", _read_path_pattern, _same, ({"type": "string", "pattern": r"^/[^\s?#]*$"},))
+METHOD: Final = Kind("method", _read_method, _same, ({"type": "string", "pattern": r"^[^\sa-z]+$"},))
+LIMIT_KEY: Final = Kind(
+    "`api`, `route`, `credential` or `header:NAME`",
+    _read_limit_key,
+    _same,
+    ({"enum": ["api", "route", "credential"]}, {"type": "string", "pattern": f"^header:{_FIELD_NAME}$"}),
+)
+TROUBLE: Final = Kind(
+    "`connect`, `reset`, `timeout` or a status code",
+    _read_trouble,
+    _write_trouble,
+    ({"enum": list(_TROUBLES)}, *_number_or("[45][0-9][0-9]", type="integer", minimum=400, maximum=599)),
+)
+VERSION: Final = Kind("`1`", _read_version, _same, ({"const": 1},))
+MODE: Final = words("enforce", "shadow")

@@ -1,0 +1,94 @@
+"""Loading: files in, a Config out, or every mistake at once.
+
+Called by ``cli`` (check, explain, run) and ``app`` (start and reload). YAML and pydantic are imported with the
+first call and not before, because their memory is only needed then.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping as EnvMapping
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.config.files import listing
+from proxy.config.problems import ConfigError, Mark, Problem, Problems
+from proxy.config.settings import Config
+
+if TYPE_CHECKING:
+    from proxy.config.document import Mapping
+    from proxy.config.schema import Document
+
+__all__ = ["ConfigError", "Problem", "load"]
+
+
+def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
+    """The configuration in ``paths`` (files, or folders of ``*.yaml`` and ``*.yml``), merged into one.
+
+    Raises ConfigError with every mistake that can be found in one go.
+    """
+    from proxy.config import build, checks, expand, merge, reserved, validate
+
+    problems = Problems()
+    files = _files(paths, problems)
+    root = merge.combine(_read(files, problems), problems)
+    watched = [*map(Path, paths), *files]
+    if problems and not root.entries:
+        raise problems.error(files, watched)  # nothing was read: the rest would only say so again
+    watched += expand.expand(root, env, problems)
+    reserved.refuse(root, problems)
+    document = validate.validate(root, problems)
+    checks.check_document(document, root, problems)
+    watched += _pem_files(document, root, problems)
+    merged = build.merge_policies(document, root, problems)
+    if problems:
+        raise problems.error(files, watched)
+    return build.build(document, root, merged, tuple(dict.fromkeys(watched)))
+
+
+def _pem_files(document: Document, root: Mapping, problems: Problems) -> list[Path]:
+    """The certificates and keys that apis name; one that cannot be read is a mistake now, not at the first call."""
+    from proxy.config.document import display
+    from proxy.config.validate import find
+
+    files: list[Path] = []
+    for name, api in document.apis.items():
+        for key in ("ca_file", "client_cert", "client_key"):
+            value = getattr(api.tls, key)
+            if value is not None:
+                files.append(Path(value))
+                place = find(root, ("apis", name, "tls", key))
+                if not os.access(value, os.R_OK):
+                    problems.add(
+                        place.node.mark,
+                        place.path,
+                        f"{display(place.node)} cannot be read",
+                        "mount it there, or correct the path",
+                    )
+    return files
+
+
+def _files(paths: Sequence[Path | str], problems: Problems) -> list[Path]:
+    files: list[Path] = []
+    for path in map(Path, paths):
+        found = listing(path) if path.is_dir() else [path]
+        if not found:
+            problems.add(Mark(str(path), 1, 1), "", "the folder holds no *.yaml file", "put one there, or name a file")
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def _read(files: Sequence[Path], problems: Problems) -> list[Mapping]:
+    from proxy.config import document
+
+    roots = []
+    for file in files:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            remedy = "check the path, and that this user may read it"
+            problems.add(Mark(str(file), 1, 1), "", f"the file cannot be read: {error.strerror}", remedy)
+        else:
+            roots += document.read(data, str(file), problems)
+    return roots

@@ -1,0 +1,74 @@
+"""Keys and values that are reserved for later versions, and refused today.
+
+Called by ``load.py`` before validation: nobody shall run a configuration that silently does less than it says.
+A key that becomes available is deleted here and declared in ``schema.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Final, TypeAlias
+
+from proxy.config.document import Mapping, Node, Scalar, display, walk
+from proxy.config.problems import Problems
+from proxy.config.units import is_off
+
+Path: TypeAlias = tuple[str, ...]
+REFUSAL: Final = "not available in this version"
+_SCOPES: Final[tuple[Path, ...]] = (("defaults",), ("apis", "*"), ("apis", "*", "routes", "*"))
+
+
+def _any(node: Node) -> bool:
+    del node
+    return True
+
+
+def _on(node: Node) -> bool:
+    """``off`` says what this version does."""
+    return not (isinstance(node, Scalar) and (node.value is None or is_off(node.value)))
+
+
+def _word(word: str) -> Callable[[Node], bool]:
+    return lambda node: isinstance(node, Scalar) and node.value == word
+
+
+_POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
+    (("cache",), _any),
+    (("idempotency",), _any),
+    (("fallback",), _any),
+    (("hedge",), _any),
+    (("concurrency",), _any),
+    (("fault",), _any),
+    (("rate_limit", "learn"), _any),
+    (("rate_limit", "store"), _word("shared")),
+    (("timeout", "first_byte"), _word("adaptive")),
+)
+_REFUSED: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
+    (("listen", "transparent"), _on),
+    (("upstream_proxy",), _on),
+    (("apis", "*", "upstream_proxy"), _on),
+    (("apis", "*", "credentials"), _any),
+    *((scope + path, refused) for scope, (path, refused) in product(_SCOPES, _POLICY_KEYS)),
+)
+
+
+def refuse(root: Mapping, problems: Problems) -> None:
+    """Note every reserved key and value, and take it out of the tree."""
+    for path, mark, node in walk(root):
+        for pattern, refused in _REFUSED:
+            if (
+                len(pattern) == len(path)
+                and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))
+                and refused(node)
+            ):
+                node.broken = True
+                whole = refused is _any
+                what = repr(path[-1]) if whole else display(node)
+                place = mark if whole else node.mark
+                problems.add(
+                    place,
+                    ".".join(path),
+                    f"{what} is {REFUSAL}",
+                    "remove it" if whole else "remove it, or choose another value",
+                )

@@ -1,0 +1,306 @@
+"""Every key of the configuration: its kind, its default, and one sentence.
+
+Called by ``load.py`` (validation), ``jsonschema.py`` and ``reference.py`` (what editors and people read).
+The defaults are written as a person would write them. Keys that a later version will have are in
+``reserved.py``; rules that span several keys are in ``checks.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+from urllib.parse import SplitResult
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from proxy.config import kinds
+from proxy.config.kinds import Switch
+from proxy.config.units import Rate
+
+
+class Model(BaseModel):
+    """What all models share: unknown keys are errors, and defaults are read like anything else."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, frozen=True)
+
+
+def setting(default: Any, sentence: str) -> Any:
+    """A key with a default."""
+    return Field(default, description=sentence, json_schema_extra={"default": default})
+
+
+def needed(sentence: str, default: Any = ...) -> Any:
+    """A key without a default; one with ``default=None`` is demanded by ``checks.py``, after merging."""
+    return Field(default, description=sentence)
+
+
+def part(model: type[Model], sentence: str) -> Any:
+    """A mapping of keys that may be absent."""
+    return Field(default_factory=model, description=sentence)
+
+
+# --- policies -------------------------------------------------------------------------------------------
+
+
+class Timeout(Model):
+    """Limits of time. Always on; single limits can be switched off."""
+
+    total: Annotated[float, kinds.PAUSE] = setting(
+        "5m", "The whole call with all attempts and waits, up to the headers."
+    )
+    connect: Annotated[float, kinds.PAUSE] = setting("2s", "Name, TCP and TLS together, per attempt.")
+    first_byte: Annotated[float | None, kinds.PAUSE.off()] = setting(
+        "60s", "To the headers of the answer, per attempt."
+    )
+    idle: Annotated[float | None, kinds.PAUSE.off()] = setting("5m", "Between two chunks of a body.")
+    stream: Annotated[float | None, kinds.PAUSE.off()] = setting(
+        "off", "A whole body; off, since model streams are long."
+    )
+
+
+_WINDOW = kinds.DURATION.above(1, "write 1s or more", also_equal=True).below(600, "write 10m or less")
+
+
+class Breaker(Model):
+    """Stops calling an upstream that fails, and tries it again with a few calls."""
+
+    window: Annotated[float, _WINDOW] = setting("30s", "The time over which calls are counted: 1s to 10m.")
+    min_calls: Annotated[int, kinds.COUNT] = setting(10, "Calls in the window before a ratio means anything.")
+    error_ratio: Annotated[float | None, kinds.SHARE.off()] = setting(0.5, "Share of failed calls that opens.")
+    consecutive: Annotated[int | None, kinds.COUNT.off()] = setting(5, "Failures in a row that open.")
+    slow_call: Annotated[float | None, kinds.PAUSE.off()] = setting(
+        "off", "Time to the headers above which a call is slow, while it is in flight already."
+    )
+    slow_ratio: Annotated[float, kinds.SHARE] = setting(0.8, "Share of slow calls that opens, if `slow_call` is set.")
+    open: Annotated[float, kinds.PAUSE] = setting(
+        "10s", "The first pause; it doubles each time the circuit opens again."
+    )
+    max_open: Annotated[float, kinds.PAUSE] = setting("60s", "The longest pause.")
+    probes: Annotated[int, kinds.COUNT] = setting(3, "Calls that may try the upstream after a pause.")
+    ramp: Annotated[float, kinds.DURATION.off(0.0)] = setting(
+        "10s", "Time over which calls grow from few to all again."
+    )
+    scope: Annotated[str, kinds.words("api", "route", "host")] = setting("api", "What shares one circuit.")
+    mode: Annotated[str, kinds.MODE] = setting("enforce", "`shadow` decides and counts, and lets the call pass.")
+
+
+class Backoff(Model):
+    """How long to wait between attempts: a random time up to a ceiling that doubles."""
+
+    base: Annotated[float, kinds.PAUSE] = setting("50ms", "The ceiling of the first wait.")
+    max: Annotated[float, kinds.PAUSE] = setting(
+        "2s", "The ceiling of every wait; a longer Retry-After ends the retry."
+    )
+
+
+class Retry(Model):
+    """Tries again what is safe to re-send."""
+
+    attempts: Annotated[int, kinds.COUNT.below(20, "write 20 or less")] = setting(
+        3, "Tries in all, the first included."
+    )
+    backoff: Backoff = part(Backoff, "The waits between attempts.")
+    budget: Annotated[float | None, kinds.RATIO.off()] = setting("20%", "Retries per call of the api over ten seconds.")
+    when: Annotated[list[Annotated[str, kinds.TROUBLE]], Field(min_length=1)] = setting(
+        ["connect", "reset", "timeout", 502, 503, 504], "What is tried again."
+    )
+    replay_body: Annotated[int, kinds.SIZE.off(0)] = setting(
+        "64KiB", "Bytes of a request body kept for another attempt."
+    )
+    safe: Annotated[bool, kinds.BOOLEAN] = setting(
+        default=False, sentence="You declare that re-sending is safe, whatever the method."
+    )
+    mode: Annotated[str, kinds.MODE] = setting("enforce", "`shadow` decides and counts, and lets the answer pass.")
+
+
+class RateLimit(Model):
+    """Keeps calls within a quota."""
+
+    rate: Annotated[Rate | None, kinds.RATE] = Field(
+        None, validate_default=False, description="Calls per time. Required."
+    )
+    burst: Annotated[int, kinds.COUNT] = setting(50, "Calls that may come at once after a pause.")
+    wait: Annotated[float, kinds.DURATION.off(0.0)] = setting(
+        "0s", "How long a call may be delayed rather than refused."
+    )
+    key: Annotated[str, kinds.LIMIT_KEY] = setting("api", "What has a quota of its own.")
+    store: Annotated[str, kinds.words("memory")] = setting("memory", "Where the quota is counted.")
+    mode: Annotated[str, kinds.MODE] = setting("enforce", "`shadow` decides and counts, and lets the call pass.")
+
+
+_Ranges: TypeAlias = list[Annotated[tuple[int, int], kinds.STATUSES]]
+
+
+class Classify(Model):
+    """Which answers count as failures of the upstream."""
+
+    failure: _Ranges = setting(["500-599"], "Answers that prove it ill.")
+    ignore: _Ranges = setting([], "Answers that prove nothing.")
+
+
+class Policies(Model):
+    """The policies of an api or a route. `timeout` and `breaker` are on unless switched off."""
+
+    timeout: Timeout = part(Timeout, "Limits of time.")
+    breaker: Annotated[Breaker | None, Switch()] = part(Breaker, "Stops calling an upstream that fails.")
+    retry: Annotated[Retry | None, Switch()] = setting("off", "Tries again what is safe to re-send.")
+    rate_limit: Annotated[RateLimit | None, Switch()] = setting("off", "Keeps calls within a quota.")
+    classify: Classify = part(Classify, "Which answers count as failures.")
+
+
+# --- apis -------------------------------------------------------------------------------------------------
+
+_File: TypeAlias = Annotated[str, kinds.PATH] | None
+
+
+class Tls(Model):
+    """TLS to the upstream; its certificate is always verified."""
+
+    ca_file: _File = setting(None, "Certificates to trust, in PEM, instead of the system's.")
+    server_name: Annotated[str, kinds.HOST] | None = setting(
+        None, "The name to ask for and to verify, if not the url's."
+    )
+    client_cert: _File = setting(None, "A client certificate, in PEM.")
+    client_key: _File = setting(None, "Its private key, in PEM.")
+
+
+class Connections(Model):
+    """The pool of connections to the upstream."""
+
+    max: Annotated[int, kinds.COUNT] = setting(100, "Connections at once; calls beyond wait for one.")
+    idle: Annotated[float, kinds.PAUSE] = setting("60s", "How long an unused connection is kept.")
+
+
+class Match(Model):
+    """The calls that a route is for. At least one of the two is needed."""
+
+    methods: Annotated[list[Annotated[str, kinds.METHOD]], Field(min_length=1)] | None = setting(
+        None, "Methods; any, if absent."
+    )
+    paths: Annotated[list[Annotated[str, kinds.PATH_PATTERN]], Field(min_length=1)] | None = setting(
+        None, "Paths within the api, `*` at the end for what begins so; any, if absent."
+    )
+
+
+class Route(Policies):
+    """Overrides for some calls of an api: the first match wins, its policies are laid over the api's own."""
+
+    name: Annotated[str, kinds.NAME] = needed("A name for metrics and logs.")
+    match: Match = needed("The calls it is for.")
+
+
+class Api(Policies):
+    """A third-party API, and what stands between the agent and it."""
+
+    url: Annotated[SplitResult, kinds.URL] = needed("Where it is: scheme, host, port and path.")
+    mount: Annotated[str, kinds.MOUNT] | None = setting(
+        None, "The path under which the agent calls it at `listen.agent`."
+    )
+    hosts: list[Annotated[str, kinds.HOST]] = setting(
+        [], "Further host names by which it is matched; its own matches by itself."
+    )
+    tls: Tls = part(Tls, "TLS to the upstream.")
+    connections: Connections = part(Connections, "The pool of connections.")
+    upstream_proxy: Annotated[str, kinds.words(off=True)] = setting(
+        "off", "A proxy on the way out. Only `off` in this version."
+    )
+    routes: list[Route] = setting([], "Overrides for some calls.")
+
+
+# --- the process ------------------------------------------------------------------------------------------
+
+_Address: TypeAlias = tuple[str, int]
+
+
+class Listen(Model):
+    """The addresses that Backstay listens at."""
+
+    agent: Annotated[_Address, kinds.ADDRESS] = setting("127.0.0.1:7070", "The agent's traffic.")
+    transparent: Annotated[str, kinds.words(off=True)] = setting(
+        "off", "Redirected connections. Only `off` in this version."
+    )
+    metrics: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
+        "0.0.0.0:9464", "/metrics, /healthz and /readyz; open."
+    )
+    admin: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
+        "127.0.0.1:7072", "Status and control; needs a token."
+    )
+
+
+class Stores(Model):
+    """Where policies keep what several pods share. No policy of this version uses them."""
+
+    shared: Annotated[str, kinds.TEXT] | None = setting(None, "A Redis url.")
+    ledger: Annotated[str, kinds.TEXT] | None = setting(
+        None, "A durable store, such as sqlite:/var/lib/backstay/ledger.db."
+    )
+
+
+class Memory(Model):
+    """Memory for what policies keep."""
+
+    cache: Annotated[int, kinds.SIZE] = setting("64MiB", "For cached answers.")
+    idempotency: Annotated[int, kinds.SIZE] = setting("32MiB", "For records of idempotent calls.")
+
+
+class Limits(Model):
+    """What the agent's side may use."""
+
+    connections: Annotated[int, kinds.COUNT] = setting(20000, "Connections at once.")
+    header_bytes: Annotated[int, kinds.SIZE.above(1023, "write 1KiB or more")] = setting("64KiB", "A header section.")
+    body_bytes: Annotated[int | None, kinds.SIZE.off()] = setting(
+        "off", "A request body; off, since bodies are not held."
+    )
+    memory: Memory = part(Memory, "Memory for what policies keep.")
+
+
+class Drain(Model):
+    """What happens at SIGTERM."""
+
+    timeout: Annotated[float, kinds.DURATION] = setting("30s", "How long calls in flight may take to end.")
+
+
+class Log(Model):
+    """JSON lines on standard output."""
+
+    level: Annotated[str, kinds.words("debug", "info", "warning", "error")] = setting(
+        "info", "The least level that is written."
+    )
+    access: Annotated[str, kinds.words("all", "errors", off=True)] = setting("errors", "Which calls get a line.")
+
+
+class Egress(Model):
+    """Rules for hosts that no api names. Only the defaults in this version."""
+
+    unlisted: Annotated[str, kinds.words("allow", "report", "deny")] = setting("allow", "Hosts that no api names.")
+    private_networks: Annotated[str, kinds.words("auto", "allow", "deny")] = setting("auto", "Private addresses.")
+    allow: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts that are always allowed.")
+    deny: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts that are never allowed.")
+    pass_through: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts whose TLS is not intercepted.")
+
+
+class TlsIntercept(Model):
+    """Interception of the agent's own TLS. Only the defaults in this version."""
+
+    ca_dir: Annotated[str, kinds.PATH] = setting("/var/lib/backstay/ca", "Holds the key of the authority.")
+    trust_dir: Annotated[str, kinds.PATH] = setting("/var/run/backstay/trust", "Holds what the agent has to trust.")
+
+
+class Document(Model):
+    """A whole configuration."""
+
+    version: Annotated[int | None, kinds.VERSION] = Field(
+        None, validate_default=False, description="The version of this format: 1. Required."
+    )
+    listen: Listen = part(Listen, "Addresses.")
+    admin_token: Annotated[str, kinds.TEXT] | None = setting(None, "Opens `listen.admin`; made at start, if absent.")
+    stores: Stores = part(Stores, "Shared stores.")
+    limits: Limits = part(Limits, "Limits.")
+    drain: Drain = part(Drain, "The end of the process.")
+    log: Log = part(Log, "Logs.")
+    upstream_proxy: Annotated[str, kinds.words(off=True)] = setting(
+        "off", "A proxy on the way out. Only `off` in this version."
+    )
+    egress: Egress = part(Egress, "Rules for hosts that no api names.")
+    tls_intercept: Annotated[TlsIntercept | None, Switch()] = setting("off", "Interception of the agent's TLS.")
+    defaults: Policies = part(Policies, "Policies that every api starts from.")
+    apis: dict[str, Api] = Field(default_factory=dict, description="The APIs that the agent calls, by name. Required.")
