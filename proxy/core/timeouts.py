@@ -33,3 +33,8 @@ def cap(limit: float | None, remaining: float) -> Cap:
     if limit is None or remaining < limit:
         return Cap(remaining, by_total=True)
     return Cap(limit, by_total=False)
+
+
+def due(limits: Timeouts, since: float, deadline: float) -> float:
+    """When to look at an attempt begun at ``since``: when its limit or the total runs out, whichever is first."""
+    return deadline if limits.first_byte is None else min(since + limits.first_byte, deadline)
