@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from proxy import __version__
+
 if TYPE_CHECKING:
     from proxy.config.settings import Config
 
@@ -82,7 +84,7 @@ def _explain(options: argparse.Namespace) -> int:
 def _schema(_: argparse.Namespace) -> int:
     import json
 
-    from proxy.config.schema import json_schema
+    from proxy.config.jsonschema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return OK
@@ -99,13 +101,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _version(_: argparse.Namespace) -> int:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        found = version("backstay")
-    except PackageNotFoundError:
-        found = "(a checkout that is not installed)"
-    print(f"backstay {found}")
+    print(f"backstay {__version__}")
     return OK
 
 

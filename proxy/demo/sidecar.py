@@ -41,11 +41,11 @@ CONFIG: Final = Path(__file__).with_name("demo.yaml")
 """The shipped configuration; ``config/demo.yaml`` is a link to it, so that a wheel has it too."""
 
 
-def derive(text: str, *, vendor: str, ports: tuple[int, int, int], scale: float) -> dict[str, Any]:
+def derive(text: str, *, vendor: str, ports: tuple[int, int], scale: float) -> dict[str, Any]:
     """The configuration to run: ``text`` with the vendor's URL, free ports, and times by ``scale``."""
     config: dict[str, Any] = yaml.safe_load(text)
-    names = ("agent", "metrics", "admin")
-    config["listen"] = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
+    agent, metrics = ports
+    config["listen"] = {"agent": f"127.0.0.1:{agent}", "metrics": f"127.0.0.1:{metrics}", "admin": "off"}
     api = config["apis"][API]
     api["url"] = vendor
     for key, least in _BREAKER_TIMES.items():
@@ -83,7 +83,7 @@ class Sidecar:
         self._folder = folder
         self._clock = clock
         self._command = command
-        self._agent, self._metrics, self._admin = free_ports(3)
+        self._agent, self._metrics = free_ports(2)
         self._process: asyncio.subprocess.Process | None = None
         self._client: aiohttp.ClientSession | None = None
 
@@ -94,7 +94,7 @@ class Sidecar:
 
     async def start(self, vendor: str, scale: float) -> None:
         """Start it before ``vendor`` and wait until it is ready; raises DemoError."""
-        ports = self._agent, self._metrics, self._admin
+        ports = self._agent, self._metrics
         text = await asyncio.to_thread(CONFIG.read_text)
         file, log = self._folder / "backstay.yaml", self._folder / "backstay.log"
         await asyncio.to_thread(file.write_text, yaml.safe_dump(derive(text, vendor=vendor, ports=ports, scale=scale)))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy import __version__
 from proxy.cli import main
 
 GOOD = """\
@@ -116,9 +117,9 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """A name and a number, or that there is none."""
+    """A name and a number."""
     assert main(["version"]) == 0
-    assert capsys.readouterr().out.startswith("backstay ")
+    assert capsys.readouterr().out == f"backstay {__version__}\n"
 
 
 @pytest.mark.parametrize(

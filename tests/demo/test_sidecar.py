@@ -65,8 +65,8 @@ def test_the_shipped_configuration_is_the_one_that_people_see() -> None:
 def test_only_addresses_change_in_a_story_of_usual_length() -> None:
     """The policies that newcomers see are those of config/demo.yaml."""
     text = CONFIG.read_text()
-    shipped, derived = yaml.safe_load(text), derive(text, vendor="http://127.0.0.1:1", ports=(2, 3, 4), scale=1)
-    assert derived["listen"] == {"agent": "127.0.0.1:2", "metrics": "127.0.0.1:3", "admin": "127.0.0.1:4"}
+    shipped, derived = yaml.safe_load(text), derive(text, vendor="http://127.0.0.1:1", ports=(2, 3), scale=1)
+    assert derived["listen"] == {"agent": "127.0.0.1:2", "metrics": "127.0.0.1:3", "admin": "off"}
     assert derived["apis"]["shop"]["url"] == "http://127.0.0.1:1"
     assert derived["apis"]["shop"]["retry"] == shipped["apis"]["shop"]["retry"]
     assert derived["apis"]["shop"]["breaker"]["open"] == "2000ms"
@@ -75,17 +75,17 @@ def test_only_addresses_change_in_a_story_of_usual_length() -> None:
 def test_a_shorter_story_shortens_the_breaker_but_not_the_timeouts() -> None:
     """Nothing becomes shorter than 200 ms: that would be noise."""
     text = CONFIG.read_text()
-    api = derive(text, vendor="http://127.0.0.1:1", ports=(2, 3, 4), scale=0.2)["apis"]["shop"]
+    api = derive(text, vendor="http://127.0.0.1:1", ports=(2, 3), scale=0.2)["apis"]["shop"]
     assert api["breaker"]["window"] == "2000ms"
     assert api["breaker"]["open"] == "400ms"
     assert api["timeout"] == yaml.safe_load(text)["apis"]["shop"]["timeout"]
-    assert derive(text, vendor="", ports=(2, 3, 4), scale=0.001)["apis"]["shop"]["breaker"]["open"] == "200ms"
+    assert derive(text, vendor="", ports=(2, 3), scale=0.001)["apis"]["shop"]["breaker"]["open"] == "200ms"
 
 
 def test_a_duration_that_is_none_is_refused() -> None:
     """The message names the value."""
     with pytest.raises(DemoError, match="'soon' is not a duration"):
-        derive("apis: {shop: {breaker: {open: soon}}}", vendor="", ports=(1, 2, 3), scale=1)
+        derive("apis: {shop: {breaker: {open: soon}}}", vendor="", ports=(1, 2), scale=1)
 
 
 @pytest.mark.parametrize(
