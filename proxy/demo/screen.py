@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Protocol, Self, TextIO
 
 from proxy.demo.schedule import Phase, Schedule
-from proxy.demo.stats import Record, strip
+from proxy.demo.stats import Record, figures, strip
 from proxy.demo.verdict import percent, seconds
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ _TELLS: Final = {
     Phase.FLAKY: "12% errors, 5% never answered, some late",
     Phase.OUTAGE: "every call fails or is never answered",
     Phase.RECOVERED: "every call is answered again",
+}
+_NAMES: Final = {
+    Phase.HEALTHY: "HEALTHY",
+    Phase.FLAKY: "FLAKY",
+    Phase.OUTAGE: "DOWN (OUTAGE)",
+    Phase.RECOVERED: "RECOVERED",
 }
 _COLOURS: Final = {Phase.HEALTHY: "green", Phase.FLAKY: "yellow", Phase.OUTAGE: "red", Phase.RECOVERED: "green"}
 _BREAKER_COLOURS: Final = {"closed": "green", "open": "red", "forced_open": "red"}
@@ -95,7 +101,7 @@ class Lines(Silent):
         """Write a line if it is time."""
         if frame.phase is not self._phase:
             self._phase = frame.phase
-            self._write(f"--- vendor: {frame.phase.value.upper()} ({_TELLS[frame.phase]})")
+            self._write(f"--- the vendor is {_NAMES[frame.phase]}: {_TELLS[frame.phase]}")
         if frame.moment >= self._next:
             self._next += _LINE_EVERY * frame.schedule.scale
             self._write(line(frame))
@@ -114,8 +120,8 @@ def line(frame: Frame) -> str:
 
 
 def _brief(view: View) -> str:
-    figures = view.record.figures()
-    return f"{percent(figures.ratio):>6} ok, p99 {seconds(figures.p99):>7}, {view.waiting:2} waiting"
+    every = view.record.figures()
+    return f"{percent(every.ratio):>6} ok, p99 {seconds(every.p99):>7}, {view.waiting:2} waiting"
 
 
 class Picture:
@@ -148,8 +154,8 @@ def draw(frame: Frame) -> RenderableType:
     now = Text.assemble(
         ("  Backstay demo  ", "bold reverse"),
         f"  {min(frame.moment, frame.schedule.duration):.0f} of {frame.schedule.duration:.0f} s   the vendor is ",
-        (frame.phase.value.upper(), f"bold {colour}"),
-        (f"  {_TELLS[frame.phase]}", "dim"),
+        (_NAMES[frame.phase], f"bold {colour}"),
+        (f": {_TELLS[frame.phase]}", "dim"),
     )
     return Group(Text(), now, Text(), _table(frame), Text())
 
@@ -158,7 +164,7 @@ def _table(frame: Frame) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="bold")
-    table.add_column("what the agent sees")
+    table.add_column("what the agent sees", no_wrap=True)
     table.add_column("direct", min_width=CELLS // 2)
     table.add_column("through Backstay", min_width=CELLS // 2)
     for title, cell in _ROWS:
@@ -167,13 +173,19 @@ def _table(frame: Frame) -> RenderableType:
 
 
 def _success(_: Frame, view: View) -> str:
-    figures = view.record.figures()
-    return f"{percent(figures.ratio)} of {figures.calls}"
+    every = view.record.figures()
+    return f"{percent(every.ratio)} of {every.calls}"
+
+
+def _success_outside(frame: Frame, view: View) -> str:
+    calls = [call for call in view.record.calls if frame.schedule.phase_at(call.at) is not Phase.OUTAGE]
+    outside = figures(calls)
+    return f"{percent(outside.ratio)} of {outside.calls}"
 
 
 def _percentiles(_: Frame, view: View) -> str:
-    figures = view.record.figures()
-    return f"{seconds(figures.p50)} / {seconds(figures.p99)}"
+    every = view.record.figures()
+    return f"{seconds(every.p50)} / {seconds(every.p99)}"
 
 
 def _waiting(_: Frame, view: View) -> Text:
@@ -221,12 +233,13 @@ def _cells(frame: Frame, view: View) -> Text:
 
 _ROWS: Final[tuple[tuple[str, Callable[[Frame, View], str | Text]], ...]] = (
     ("calls answered well", _success),
+    ("  outside the outage", _success_outside),
     ("p50 / p99", _percentiles),
     ("waiting for an answer now", _waiting),
-    ("reached the vendor in its outage", _reached),
-    ("circuit breaker", _breaker),
+    ("requests to the dead vendor", _reached),
+    ("circuit breaker now", _breaker),
     ("the vendor over time", _plot),
-    ("the calls over time", _cells),
+    ("its calls: [green]good[/], [yellow]mixed[/], [red]bad[/]", _cells),
 )
 
 

@@ -67,8 +67,8 @@ def test_lines_are_written_at_each_phase_and_every_three_seconds() -> None:
         for moment in (0.0, 0.2, 2.9, 3.1, 14.1):
             lines.show(frame(moment, "closed"))
     written = out.getvalue().splitlines()
-    assert [text.split("(")[0].strip() for text in written if text.startswith("---")] == [
-        "--- vendor: HEALTHY", "--- vendor: FLAKY", "--- vendor: OUTAGE",
+    assert [text.split(":")[0] for text in written if text.startswith("---")] == [
+        "--- the vendor is HEALTHY", "--- the vendor is FLAKY", "--- the vendor is DOWN (OUTAGE)",
     ]  # fmt: skip
     assert len(written) == 3 + 3
 
