@@ -69,7 +69,8 @@ class Kind:
                 return result
             raise UnitError(f"a {self.name} {'of at least' if also_equal else 'above'} {self.write(minimum)}", remedy)
 
-        return replace(self, read=read)
+        bound = {"minimum" if also_equal else "exclusiveMinimum": minimum}
+        return replace(self, read=read, forms=_limited(self.forms, bound))
 
     def below(self, maximum: float, remedy: str) -> Kind:
         """The same kind with an upper bound, which belongs to it."""
@@ -80,7 +81,13 @@ class Kind:
                 return result
             raise UnitError(f"a {self.name} of at most {self.write(maximum)}", remedy)
 
-        return replace(self, read=read)
+        return replace(self, read=read, forms=_limited(self.forms, {"maximum": maximum}))
+
+
+def _limited(forms: tuple[Json, ...], bound: Json) -> tuple[Json, ...]:
+    """Bounds show in the forms that are numbers; a bare zero is no form of what is above zero."""
+    numbers = ({**form, **bound} if form.get("type") in {"integer", "number"} else form for form in forms)
+    return tuple(form for form in numbers if form != {"const": 0})
 
 
 class Switch:

@@ -12,7 +12,10 @@ import re
 from typing import Final, NamedTuple
 
 _DECIMAL: Final = r"[0-9]+(?:\.[0-9]+)?"
-DURATION: Final = f"(?=[0-9])(?:{_DECIMAL}h)?(?:{_DECIMAL}m(?!s))?(?:{_DECIMAL}s)?(?:{_DECIMAL}ms)?"
+# The patterns go into the JSON Schema too, hence no lookaround: Helm reads them with RE2.
+_FROM_S: Final = f"{_DECIMAL}s(?:{_DECIMAL}ms)?|{_DECIMAL}ms"
+_FROM_M: Final = f"{_DECIMAL}m(?:{_DECIMAL}s)?(?:{_DECIMAL}ms)?"
+DURATION: Final = f"(?:{_DECIMAL}h(?:{_DECIMAL}m)?(?:{_DECIMAL}s)?(?:{_DECIMAL}ms)?|{_FROM_M}|{_FROM_S})"
 SIZE: Final = r"[0-9]+(?:B|KiB|MiB|GiB|TiB)?"
 RATE: Final = f"[0-9]+/(?:ms|s|m|h|{DURATION})"
 RATIO: Final = r"(?:[0-9]+(?:\.[0-9]+)?%|[01](?:\.[0-9]+)?|\.[0-9]+)"
