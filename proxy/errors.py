@@ -1,0 +1,191 @@
+"""Every way in which a call can end without an answer of the upstream's: one tree of exceptions.
+
+Raised by cores' shells and by the wire, turned into a response by ``wire/rescue.py`` alone.
+``status`` is the HTTP status the agent sees, ``reason`` a word from a closed list (a metric label),
+``source`` who is at fault (agent, backstay, upstream), ``retry_after`` seconds or None.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+
+class CallError(Exception):
+    """A call that Backstay must answer by itself."""
+
+    status: ClassVar[int] = 500
+    reason: ClassVar[str] = "internal"
+    source: ClassVar[str] = "backstay"
+    title: ClassVar[str] = "Backstay failed"
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.retry_after = retry_after
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Header fields that the answer must carry beside Retry-After."""
+        return ()
+
+
+class Internal(CallError):
+    """A defect of ours."""
+
+
+# --- the agent's request ---------------------------------------------------------------------------
+
+
+class AgentError(CallError):
+    """The agent's request is at fault."""
+
+    status, reason, source, title = 400, "bad_request", "agent", "The request is malformed"
+
+
+class BadRequest(AgentError):
+    """Ambiguous or malformed HTTP (RFC 9112)."""
+
+
+class RequestTimeout(AgentError):
+    """The request did not arrive in time (RFC 9110, 15.5.9)."""
+
+    status, reason, title = 408, "request_timeout", "The request did not arrive in time"
+
+
+class BodyTooLarge(AgentError):
+    """The body is over limits.body_bytes."""
+
+    status, reason, title = 413, "body_too_large", "The request body is too large"
+
+
+class TargetTooLong(AgentError):
+    """The request line is over limits.header_bytes."""
+
+    status, reason, title = 414, "target_too_long", "The request target is too long"
+
+
+class HeadersTooLarge(AgentError):
+    """The header section is over limits.header_bytes."""
+
+    status, reason, title = 431, "headers_too_large", "The request headers are too large"
+
+
+class Misdirected(AgentError):
+    """No api is configured for this host or path."""
+
+    status, reason, title = 404, "no_api", "No api is configured for this address"
+
+
+class Unsupported(AgentError):
+    """A method or form of target that this listener does not serve (RFC 9110, 15.6.2)."""
+
+    status, reason, title = 501, "unsupported", "This kind of request is not supported here"
+
+
+class Loop(AgentError):
+    """The request has been here before (RFC 9110, 7.6.3)."""
+
+    status, reason, title = 508, "loop", "The request loops through Backstay"
+
+
+class AgentGone(AgentError):
+    """The agent closed its connection; nobody reads the answer."""
+
+    status, reason, title = 499, "agent_gone", "The agent went away"
+
+
+# --- refused by a policy ---------------------------------------------------------------------------
+
+
+class Refusal(CallError):
+    """A policy refused the call; nothing was sent."""
+
+    status, title = 503, "Backstay refused the call"
+
+
+class CircuitOpen(Refusal):
+    """The breaker is open."""
+
+    reason, title = "circuit_open", "The upstream is failing; its circuit is open"
+
+
+class RateLimited(Refusal):
+    """The rate limit has no token within the allowed wait."""
+
+    status, reason, title = 429, "rate_limited", "The configured rate limit is reached"
+
+    def __init__(self, detail: str, *, retry_after: float, limit: int, window: float) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.limit = limit  # calls per window
+        self.window = window  # seconds
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers-10)."""
+        reset = max(math.ceil(self.retry_after or 0.0), 1)
+        return (
+            (b"RateLimit-Policy", b'"default";q=%d;w=%d' % (self.limit, max(round(self.window), 1))),
+            (b"RateLimit", b'"default";r=0;t=%d' % reset),
+        )
+
+
+class PoolExhausted(Refusal):
+    """Every connection to the upstream is busy for longer than the call may wait."""
+
+    reason, title = "pool_exhausted", "Every connection to the upstream is busy"
+
+
+class Overloaded(Refusal):
+    """limits.connections is reached."""
+
+    reason, title = "overloaded", "Backstay holds as many connections as it may"
+
+
+# --- the upstream ----------------------------------------------------------------------------------
+
+
+class UpstreamError(CallError):
+    """The upstream gave no usable answer."""
+
+    status, source, reason, title = 502, "upstream", "upstream", "The upstream gave no usable answer"
+
+
+class ConnectFailed(UpstreamError):
+    """No connection could be made; nothing was sent."""
+
+    reason, title = "connect", "The upstream cannot be reached"
+
+
+class TlsFailed(ConnectFailed):
+    """The TLS handshake failed, or the certificate is not to be trusted."""
+
+    reason, title = "tls", "The upstream's TLS certificate or handshake is not acceptable"
+
+
+class ConnectionReset(UpstreamError):
+    """The connection ended before the final headers."""
+
+    reason, title = "reset", "The upstream closed the connection without an answer"
+
+
+class ProtocolError(UpstreamError):
+    """The upstream's answer is not HTTP that may be forwarded."""
+
+    reason, title = "protocol", "The upstream's answer is not valid HTTP"
+
+
+class Timeout(UpstreamError):
+    """A time limit of the attempt ran out."""
+
+    status, reason, title = 504, "timeout", "The upstream did not answer in time"
+
+
+class ConnectTimeout(Timeout):
+    """timeout.connect ran out; nothing was sent."""
+
+    reason, title = "connect_timeout", "The upstream could not be reached in time"
+
+
+class DeadlineExceeded(Timeout):
+    """timeout.total ran out before an answer."""
+
+    reason, title = "deadline", "The call took longer than its total time"

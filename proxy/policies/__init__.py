@@ -1,0 +1,1 @@
+"""The shells of the policies: they await, raise and count; every rule is in the core of the same name."""

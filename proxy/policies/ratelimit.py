@@ -1,0 +1,71 @@
+"""Takes a token for each attempt, waits for one if that is allowed, or refuses. Rules: core/bucket.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.core.bucket import Limited
+from proxy.errors import RateLimited, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.clock import Clock
+    from proxy.core.bucket import Buckets, RateSettings
+    from proxy.model import Attempt, Exchange, Response, Send
+
+
+class RateLimit:
+    """One route's share of a rate limit that other routes may share."""
+
+    __slots__ = ("_buckets", "_clock", "_count", "_key", "_settings", "_shadow")
+
+    def __init__(
+        self,
+        clock: Clock,
+        settings: RateSettings,
+        buckets: Buckets,
+        key: Callable[[Exchange], str],
+        count: Callable[[str], None],
+        shadow: Callable[[str], None] | None,
+    ) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._buckets = buckets
+        self._key = key
+        self._count = count  # called with the decision: allowed, delayed, limited
+        self._shadow = shadow  # called with the decision instead of delaying or refusing
+
+    async def __call__(self, attempt: Attempt, send: Send, /) -> Response:
+        """Send, once there is a token. Raises RateLimited."""
+        exchange = attempt.exchange
+        now = self._clock.now()
+        bucket = self._buckets.get(self._key(exchange), now)
+        decision = bucket.take(now, min(self._settings.wait, exchange.deadline - now))
+        if isinstance(decision, Limited):
+            if self._shadow is None:
+                self._count("limited")
+                raise RateLimited(
+                    f"The limit of {self._settings.quota} calls in {self._settings.window:g} s is reached.",
+                    retry_after=decision.retry_after,
+                    limit=self._settings.quota,
+                    window=self._settings.window,
+                )
+            self._shadow("limited")
+        elif decision.delay:
+            await self._delay(exchange, decision.delay)
+        else:
+            self._count("allowed")
+        try:
+            return await send(attempt)
+        except Refusal:
+            bucket.give_back()  # nothing was sent
+            raise
+
+    async def _delay(self, exchange: Exchange, seconds: float) -> None:
+        if self._shadow is not None:
+            self._shadow("delayed")
+            return
+        self._count("delayed")
+        await self._clock.sleep(seconds)
+        exchange.waited += seconds

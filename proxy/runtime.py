@@ -1,0 +1,101 @@
+"""A configuration made runnable: the table of routes with a linked chain behind each. Built by app.py, replaced by reload.
+
+A request keeps the chain it began with; what must outlive a runtime is in state.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.chain import Chain, Parts, link
+from proxy.core.routing import ApiEntry, Table
+from proxy.errors import Misdirected
+from proxy.wire.pool import Endpoint, Pool, Upstream
+from proxy.wire.tls import client_context
+
+if TYPE_CHECKING:
+    import ssl
+
+    from proxy.config.settings import Api, Config, Policies, Tls
+    from proxy.model import Request
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Runtime:
+    """Routes requests by one configuration. Implements listener.Router."""
+
+    def __init__(self, config: Config, parts: Parts, via: bytes) -> None:
+        """Link everything.
+
+        Raises:
+            OSError, ssl.SSLError: a file of ``tls`` cannot be read or holds nothing usable.
+        """
+        self.config = config
+        self._parts = parts
+        self._via = via
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        # Everything that can fail comes first: a runtime that cannot be built must change nothing that runs.
+        endpoints = {api.name: self._endpoint(api) for api in config.apis}
+        self._table: Table[Chain] = Table([self._entry(api, endpoints[api.name]) for api in config.apis])
+        parts.survivors.drop_unused()
+
+    def route(self, request: Request) -> Chain:
+        """See server.Door.route. Raises Misdirected."""
+        found = self._table.find(request.host, request.target)
+        if found is None:
+            known = ", ".join(sorted(api.mount or api.host for api in self.config.apis)) or "none"
+            raise Misdirected(f"No api is mounted at this path or has this host. There are: {known}.")
+        request.path, request.query, request.target = found.path, found.query, found.upstream_target
+        return found.entry.pick(request.method, found.path)
+
+    def _entry(self, api: Api, endpoint: Endpoint) -> ApiEntry[Chain]:
+        pool = self._parts.survivors.pool(
+            api.name,
+            Pool(
+                self._parts.clock,
+                endpoint,
+                max_connections=api.max_connections,
+                idle_seconds=api.idle_connection,
+                header_limit=self.config.limits.header_bytes,
+            ),
+        )
+
+        routes = [(route.match, self._chain(api, route.name, route.policies, pool)) for route in api.routes]
+        return ApiEntry(
+            name=api.name,
+            mount=api.mount,
+            hosts=(api.host, *api.hosts),
+            base_path=api.base_path,
+            routes=tuple(routes),
+            default=self._chain(api, "default", api.policies, pool),
+        )
+
+    def _chain(self, api: Api, route: str, policies: Policies, pool: Pool) -> Chain:
+        declared_safe = policies.retry is not None and policies.retry.safe
+        return link(self._parts, api, route, policies, Upstream(pool, self._via, declared_safe=declared_safe))
+
+    def _endpoint(self, api: Api) -> Endpoint:
+        default_port = api.port == _DEFAULT_PORTS[api.scheme]
+        host = f"[{api.host}]" if ":" in api.host else api.host
+        authority = host if default_port else f"{host}:{api.port}"
+        if api.scheme == "http":
+            return Endpoint(api.host, api.port, authority=authority.encode())
+        identity = _identity(api.tls)
+        if identity not in self._contexts:
+            self._contexts[identity] = client_context(
+                ca_file=api.tls.ca_file, client_cert=api.tls.client_cert, client_key=api.tls.client_key
+            )
+        return Endpoint(
+            api.host, api.port, self._contexts[identity], api.tls.server_name, authority.encode(), identity=identity
+        )
+
+
+def _identity(tls: Tls) -> str:
+    """Names a TLS setting by the contents of its files, which are rotated in place."""
+    digest = hashlib.sha256(b"tls")
+    for name in (tls.ca_file, tls.client_cert, tls.client_key):
+        digest.update(b"\0" + (b"" if name is None else Path(name).read_bytes()))
+    return digest.hexdigest()

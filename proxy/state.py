@@ -1,0 +1,119 @@
+"""What outlives a reload: breakers, budgets, buckets and pools, each under its name. Used by chain.py and app.py.
+
+A reload links new chains to the same objects and gives them their new settings, so that no open circuit closes,
+no bucket refills and no connection is lost because a file changed. What no chain names any more is dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.core.breaker import Breaker, BreakerSettings, State, Transition
+from proxy.core.bucket import Buckets, RateSettings
+from proxy.core.budget import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.clock import Clock
+    from proxy.telemetry.metrics import Registry
+    from proxy.wire.pool import Endpoint, Pool
+
+_KEYS_PER_LIMIT: Final = 10_000
+
+
+class Survivors:
+    """See the module. ``keep`` methods return the object of a name, made or brought up to date."""
+
+    def __init__(self, clock: Clock, registry: Registry) -> None:
+        self._clock = clock
+        self._registry = registry
+        self.breakers: dict[str, Breaker] = {}
+        self.budgets: dict[str, Budget] = {}
+        self.buckets: dict[str, Buckets] = {}
+        self.pools: dict[str, Pool] = {}
+        self._used: set[tuple[str, str]] = set()
+        registry.computed("backstay_breaker_state", self._breaker_states)
+        registry.computed("backstay_upstream_connections", self._connections)
+        registry.computed("backstay_retry_budget_ratio", self._budget_ratios)
+
+    def breaker(self, name: str, settings: BreakerSettings) -> Breaker:
+        """The breaker of a scope."""
+        self._used.add(("breaker", name))
+        now = self._clock.now()
+        if (breaker := self.breakers.get(name)) is not None:
+            breaker.reconfigure(settings, now)
+            return breaker
+
+        def count(change: Transition) -> None:
+            labels: Any = {"from": change.frm.value, "to": change.to.value}
+            self._registry.counter(
+                "backstay_breaker_transitions_total", breaker=name, reason=change.reason, **labels
+            ).inc()
+
+        breaker = self.breakers[name] = Breaker(settings, count, now=now)
+        return breaker
+
+    def budget(self, name: str, ratio: float | None) -> Budget:
+        """The retry budget of an api."""
+        self._used.add(("budget", name))
+        if (budget := self.budgets.get(name)) is None:
+            budget = self.budgets[name] = Budget(ratio)
+        budget.share = ratio
+        return budget
+
+    def bucket(self, name: str, settings: RateSettings) -> Buckets:
+        """The buckets of a rate limit."""
+        self._used.add(("buckets", name))
+        if (buckets := self.buckets.get(name)) is None:
+            buckets = self.buckets[name] = Buckets(settings, _KEYS_PER_LIMIT)
+        buckets.reconfigure(settings, self._clock.now())
+        return buckets
+
+    def pool(self, name: str, made: Pool) -> Pool:
+        """The pool of an api: the old one with new bounds, unless it leads elsewhere now."""
+        self._used.add(("pool", name))
+        pool = self.pools.get(name)
+        if pool is not None and _same(pool.endpoint, made.endpoint):
+            pool.max_connections, pool.idle_seconds = made.max_connections, made.idle_seconds
+            return pool
+        if pool is not None:
+            pool.close()
+        self.pools[name] = made
+        return made
+
+    def drop_unused(self) -> None:
+        """Forget what was not asked for since the last call: the new configuration does not name it."""
+        used, self._used = self._used, set()
+        for name in [name for name in self.pools if ("pool", name) not in used]:
+            self.pools.pop(name).close()
+        for kind, table in (("breaker", self.breakers), ("budget", self.budgets), ("buckets", self.buckets)):
+            for name in [name for name in table if (kind, name) not in used]:
+                del table[name]  # type: ignore[attr-defined]
+
+    def tick(self) -> None:
+        """Let time pass for the breakers that wait for it."""
+        now = self._clock.now()
+        for breaker in self.breakers.values():
+            if breaker.wants_tick:
+                breaker.tick(now)
+
+    def _breaker_states(self) -> Iterator[tuple[dict[str, str], float]]:
+        for name, breaker in self.breakers.items():
+            for state in State:
+                yield {"breaker": name, "state": state.value}, float(breaker.state is state)
+
+    def _connections(self) -> Iterator[tuple[dict[str, str], float]]:
+        for name, pool in self.pools.items():
+            for state, count in pool.counts().items():
+                yield {"api": name, "state": state}, count
+
+    def _budget_ratios(self) -> Iterator[tuple[dict[str, str], float]]:
+        now = self._clock.now()
+        for name, budget in self.budgets.items():
+            yield {"api": name}, max(1.0 - budget.ratio(now), 0.0)
+
+
+def _same(old: Endpoint, new: Endpoint) -> bool:
+    """Whether connections to ``old`` may serve ``new``; contexts are compared by what they were made from."""
+    return (old.host, old.port, old.server_name, old.identity) == (new.host, new.port, new.server_name, new.identity)

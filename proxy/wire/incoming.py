@@ -1,0 +1,82 @@
+"""A request head turned into a Request: Host, targets, hop-by-hop fields, loops. Used by server.py."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from proxy.errors import Loop, Unsupported
+from proxy.model import Request
+from proxy.wire.framing import declared_length
+from proxy.wire.head import Fields, Malformed, parse_fields, parse_request_line
+
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_SCHEME: Final = b"http://"
+_NOTHING: Final[list[bytes]] = []
+
+
+def read_request(data: bytes, end: int, pseudonym: bytes) -> Request:
+    """The request whose head is ``data[:end]``, where an empty line begins; its body is not looked at.
+
+    Raises:
+        Malformed: it breaks a rule of RFC 9112 that a proxy must keep.
+        Loop: it has passed this instance, named ``pseudonym``, before (RFC 9110, 7.6.3).
+        Unsupported: it is a CONNECT.
+    """
+    line_end = data.find(b"\r\n", 0, end + 2)
+    method, target, http10 = parse_request_line(data[:line_end])
+    fields = parse_fields(data[line_end : end + 4])
+    aside = fields.aside
+    host = aside.get(b"host")
+    if host is None or not _is_host(host):
+        host = _odd_host(host, http10=http10)
+    if target[0] != 0x2F:
+        host, target = _origin_form(method, host, target)
+    nominated = fields.tokens(b"connection") if b"connection" in aside else _NOTHING
+    request = Request(method, target, fields.headers(nominated), host=host, http10=http10)
+    request.length = declared_length(aside, http10=http10) or 0
+    request.keep_alive = (b"keep-alive" in nominated) if http10 else (b"close" not in nominated)
+    if len(aside) > 1:
+        _read_rare(request, fields, nominated, pseudonym)
+    return request
+
+
+def _read_rare(request: Request, fields: Fields, nominated: list[bytes], pseudonym: bytes) -> None:
+    """Fields that few requests have."""
+    if pseudonym in fields.aside.get(b"via", b""):
+        raise Loop
+    request.expects_continue = not request.http10 and b"100-continue" in fields.tokens(b"expect")
+    request.trailers_wanted = b"trailers" in fields.tokens(b"te")
+    # Any other protocol, and an upgrade of a request with a body, is framed as if Upgrade were absent.
+    request.upgrade = b"upgrade" in nominated and fields.tokens(b"upgrade") == [b"websocket"] and not request.length
+
+
+@lru_cache(maxsize=512)
+def _is_host(host: bytes) -> bool:
+    """Whether this is one host with an optional port (RFC 9110, 7.2); two joined by a comma and a space are none."""
+    return _HOST.fullmatch(host) is not None
+
+
+def _odd_host(host: bytes | None, *, http10: bool) -> bytes:
+    """Only HTTP/1.0 may leave Host out (RFC 9112, 3.2)."""
+    if host is not None:
+        raise Malformed("the Host field is repeated, or not a host")
+    if not http10:
+        raise Malformed("the Host field is missing")
+    return b""
+
+
+def _origin_form(method: bytes, host: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """(host, target) with the target in origin-form; an absolute one names the host (RFC 9112, 3.2.2)."""
+    if target == b"*" and method == b"OPTIONS":
+        return host, target
+    if method == b"CONNECT":
+        raise Unsupported("CONNECT is not served in this version; point the client's base URL here instead.")
+    if target[: len(_SCHEME)].lower() != _SCHEME:
+        raise Malformed("the request target is neither a path nor an http:// URL")
+    authority, slash, rest = target[len(_SCHEME) :].partition(b"/")
+    authority, mark, query = authority.partition(b"?")
+    if not authority or not _is_host(authority):
+        raise Malformed("the request target names no valid host")
+    return authority, b"/" + (mark + query + slash + rest if mark else rest)

@@ -1,0 +1,148 @@
+"""Where agents connect: accepts, counts and sweeps connections, finds routes, drains. Composed by app.py."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final, Protocol
+
+from proxy.wire.server import AgentConnection
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from proxy.clock import Clock
+    from proxy.errors import CallError
+    from proxy.model import Request
+    from proxy.wire.server import Route
+
+_BACKLOG: Final = 4096
+_SWEEP_SECONDS: Final = 1.0
+_QUIET_SECONDS: Final = 0.25  # without an exchange, before drain believes that there is none
+
+
+class Router(Protocol):
+    """Finds who serves a request; replaced as a whole when the configuration is reloaded."""
+
+    def route(self, request: Request, /) -> Route:
+        """See server.Door.route."""
+
+
+class Rejections(Protocol):
+    """Counts requests that never had a route."""
+
+    def rejected(self, error: CallError, method: bytes, /) -> None:
+        """See server.Door.rejected."""
+
+
+class Listener:
+    """See the module. Implements server.Door."""
+
+    def __init__(  # noqa: PLR0913 - each is a different collaborator
+        self,
+        clock: Clock,
+        router: Router,
+        rejections: Rejections,
+        *,
+        pseudonym: bytes,
+        max_connections: int,
+        header_limit: int,
+        body_limit: int | None,
+    ) -> None:
+        self.clock = clock
+        self.router = router
+        self._rejections = rejections
+        self.pseudonym = pseudonym
+        self.max_connections = max_connections
+        self.header_limit = header_limit
+        self.body_limit = body_limit
+        self.draining = False
+        self._connections: set[AgentConnection] = set()
+        self._server: asyncio.Server | None = None
+
+    # --- server.Door ------------------------------------------------------------------------------------
+
+    def enter(self, connection: AgentConnection) -> bool:
+        """See server.Door."""
+        if len(self._connections) >= self.max_connections:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def leave(self, connection: AgentConnection) -> None:
+        """See server.Door."""
+        self._connections.discard(connection)
+
+    def route(self, request: Request) -> Route:
+        """See server.Door."""
+        return self.router.route(request)
+
+    def rejected(self, error: CallError, method: bytes) -> None:
+        """See server.Door."""
+        self._rejections.rejected(error, method)
+
+    # --- life -------------------------------------------------------------------------------------------
+
+    async def open(self, host: str, port: int) -> int:
+        """Listen; returns the port. Raises OSError."""
+        self._server = await self.clock.loop.create_server(
+            lambda: AgentConnection(self), host, port, backlog=_BACKLOG, reuse_address=True
+        )
+        self.clock.spawn(self._sweep(), "sweep of idle connections")
+        bound: int = self._server.sockets[0].getsockname()[1]
+        for sock in self._server.sockets:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return bound
+
+    async def _sweep(self) -> None:
+        """Expire connections whose deadline has passed: one loop instead of a timer each."""
+        while True:
+            await self.clock.sleep(_SWEEP_SECONDS)
+            now = self.clock.now()
+            for connection in [each for each in self._connections if each.deadline <= now]:
+                connection.expire()
+
+    @property
+    def busy(self) -> int:
+        """Connections with an exchange under way, or with a part of a request."""
+        return sum(not each.at_rest for each in self._connections)
+
+    @property
+    def connections(self) -> int:
+        """Connections of agents."""
+        return len(self._connections)
+
+    async def drain(self, seconds: float) -> int:
+        """Let every exchange end, for up to ``seconds``; returns how many were cut.
+
+        The listener stays open meanwhile, and answers carry Connection: close, so that agents move on
+        by themselves and none meets a closed port with a call in hand.
+        """
+        self.draining = True
+        until = self.clock.now() + seconds
+        await self._quiet(until)
+        if self._server is not None:
+            self._server.close()
+        await self._quiet(min(until, self.clock.now() + 1.0))  # what was accepted in the last moment
+        return self.close()
+
+    async def _quiet(self, until: float) -> None:
+        """Wait until nothing has been under way for a moment, at most until ``until``."""
+        quiet_since = self.clock.now()
+        while (now := self.clock.now()) < until:
+            if self.busy:
+                quiet_since = now
+            elif now - quiet_since >= _QUIET_SECONDS:
+                return
+            await self.clock.sleep(_QUIET_SECONDS / 5)
+
+    def close(self) -> int:
+        """Stop listening and cut every connection; returns how many had an exchange under way."""
+        if self._server is not None:
+            self._server.close()
+        cut = self.busy
+        for connection in list(self._connections):
+            connection.shut()
+        return cut
+
+    def __repr__(self) -> str:
+        return f"<Listener {len(self._connections)} connections, {self.busy} busy{', draining' * self.draining}>"

@@ -1,0 +1,242 @@
+"""The connections to one upstream: keep-alive, last in first out, bounded. Used by the last Send of a chain.
+
+A call takes an idle connection, or opens one if there are fewer than ``max_connections``, or waits in a bounded
+queue until its deadline. Names are resolved at every new connection, so that DNS changes are followed as fast as
+connections turn over; addresses are raced (RFC 8305).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import aiofastnet
+
+from proxy.core.retry import safe_to_resend
+from proxy.errors import ConnectFailed, ConnectionReset, ConnectTimeout, PoolExhausted, TlsFailed
+from proxy.wire.upstream import UpstreamConnection, encode_request_head
+
+if TYPE_CHECKING:
+    from proxy.clock import Clock, Timer
+    from proxy.model import Attempt, Response
+
+_QUEUE_PER_CONNECTION: Final = 20
+_HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds (RFC 8305, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an upstream is, and how it proves itself."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    server_name: str | None = None  # of the certificate, if not host
+    authority: bytes = b""  # the Host field to send
+    identity: str = ""  # names what tls was made from: two endpoints with the same one are the same
+
+
+class Pool:
+    """See the module. ``max_connections`` and ``idle_seconds`` may be changed at any time (reload)."""
+
+    def __init__(
+        self, clock: Clock, endpoint: Endpoint, *, max_connections: int, idle_seconds: float, header_limit: int
+    ) -> None:
+        self.clock = clock
+        self.endpoint = endpoint
+        self.max_connections = max_connections
+        self.idle_seconds = idle_seconds
+        self.header_limit = header_limit
+        self._idle: list[UpstreamConnection] = []  # the last is the one most recently used
+        self._open = 0  # idle, busy, and being opened
+        self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
+        self._reaper: Timer | None = None
+        self._closed = False
+
+    # --- taking -----------------------------------------------------------------------------------------
+
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection, at once."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+        return None
+
+    async def acquire(self, attempt: Attempt) -> UpstreamConnection:
+        """A connection, within the attempt's limits.
+
+        Raises:
+            ConnectFailed, TlsFailed, ConnectTimeout: none can be opened.
+            PoolExhausted: too many calls wait already.
+        """
+        while True:
+            connection = self.take()
+            if connection is not None:
+                return connection
+            if self._open < self.max_connections:
+                return await self.open(attempt)
+            connection = await self._wait(attempt)
+            if connection is not None and not connection.closed:
+                return connection
+
+    async def _wait(self, attempt: Attempt) -> UpstreamConnection | None:
+        if len(self._waiters) >= self.max_connections * _QUEUE_PER_CONNECTION:
+            raise PoolExhausted(retry_after=1.0)
+        waiter: asyncio.Future[UpstreamConnection | None] = self.clock.loop.create_future()
+        self._waiters.append(waiter)
+        attempt.waiter = waiter
+        began = self.clock.now()
+        try:
+            return await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                connection = waiter.result()  # it was handed over in the same moment
+                if connection is not None:
+                    self.release(connection)
+            raise
+        finally:
+            attempt.waiter = None
+            attempt.exchange.waited += self.clock.now() - began
+
+    async def open(self, attempt: Attempt) -> UpstreamConnection:
+        """A new connection. Raises as acquire does."""
+        self._open += 1
+        began = self.clock.now()
+        seconds = min(attempt.connect_limit, max(attempt.exchange.deadline - began, 0.0))
+        try:
+            return await self.clock.wait(self._connect(), seconds, ConnectTimeout(self._said(f"did not accept a connection in {seconds:.3g} s")))
+        except BaseException:
+            self._open -= 1
+            self._wake()
+            raise
+        finally:
+            attempt.exchange.waited += self.clock.now() - began
+
+    async def _connect(self) -> UpstreamConnection:
+        at = self.endpoint
+        try:
+            _, connection = await aiofastnet.create_connection(
+                self.clock.loop,
+                lambda: UpstreamConnection(self),
+                at.host,
+                at.port,
+                ssl=at.tls,
+                server_hostname=(at.server_name or at.host) if at.tls else None,
+                happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
+            )
+        except ssl.SSLCertVerificationError as error:
+            raise TlsFailed(self._said(f"shows a certificate that is not acceptable: {error.verify_message}")) from None
+        except ssl.SSLError as error:
+            raise TlsFailed(self._said(f"failed the TLS handshake: {error.reason or error}")) from None
+        except socket.gaierror as error:
+            raise ConnectFailed(self._said(f"has no address: {error.strerror}")) from None
+        except OSError as error:
+            raise ConnectFailed(self._said(f"cannot be reached: {error.strerror or error}")) from None
+        return connection
+
+    def _said(self, what: str) -> str:
+        return f"The upstream {self.endpoint.host}:{self.endpoint.port} {what}."
+
+    # --- giving back (upstream.Home) --------------------------------------------------------------------
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """See upstream.Home."""
+        if self._closed or self._open > self.max_connections:
+            connection.abort()
+            return
+        waiters = self._waiters
+        while waiters:
+            waiter = waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return
+        connection.idle_since = self.clock.now()
+        self._idle.append(connection)
+        if self._reaper is None:
+            self._reaper = self.clock.about(connection.idle_since + self.idle_seconds, self._reap)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """See upstream.Home."""
+        self._open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._wake()
+
+    def _wake(self) -> None:
+        """There may be room for a waiter to open a connection."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _reap(self) -> None:
+        self._reaper = None
+        limit = self.clock.now() - self.idle_seconds
+        for connection in [each for each in self._idle if each.idle_since <= limit]:
+            connection.abort()
+        if self._idle:
+            self._reaper = self.clock.about(self._idle[0].idle_since + self.idle_seconds, self._reap)
+
+    def close(self) -> None:
+        """Close idle connections, now; busy ones when they are given back."""
+        self._closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        for connection in list(self._idle):
+            connection.abort()
+
+    def counts(self) -> dict[str, int]:
+        """Connections by state, and calls that wait for one."""
+        idle = len(self._idle)
+        return {"idle": idle, "busy": self._open - idle, "waiting": len(self._waiters)}
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.endpoint.host}:{self.endpoint.port} {self.counts()}>"
+
+
+class Upstream:
+    """The last Send of a chain: one attempt on one connection of a pool."""
+
+    __slots__ = ("_declared_safe", "_pool", "_via")
+
+    def __init__(self, pool: Pool, via: bytes, *, declared_safe: bool) -> None:
+        self._pool = pool
+        self._via = via
+        self._declared_safe = declared_safe
+
+    async def __call__(self, attempt: Attempt) -> Response:
+        """Send and await the final headers. Raises UpstreamError, PoolExhausted."""
+        pool = self._pool
+        connection = pool.take() or await pool.acquire(attempt)
+        head = encode_request_head(attempt.exchange.request, pool.endpoint.authority, self._via)
+        reused = connection.uses > 0
+        try:
+            return await self._on(connection, attempt, head)
+        except ConnectionReset:
+            # The upstream may have closed a kept connection just before it was used again (RFC 9112, 9.3.1).
+            if not reused or connection.received or not self._may_resend(attempt):
+                raise
+        return await self._on(await pool.open(attempt), attempt, head)
+
+    @staticmethod
+    async def _on(connection: UpstreamConnection, attempt: Attempt, head: bytes) -> Response:
+        attempt.waiter = future = connection.start(attempt, head)
+        try:
+            return await future
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            attempt.waiter = None
+
+    def _may_resend(self, attempt: Attempt) -> bool:
+        request = attempt.exchange.request
+        return (request.stream is None or request.stream.replayable) and safe_to_resend(
+            written=True, method=request.method, honoured_key=False, declared=self._declared_safe
+        )

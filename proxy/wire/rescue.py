@@ -1,0 +1,94 @@
+"""The only place that builds an answer of Backstay's own: an error in, RFC 9457 problem+json out.
+
+Called by server.py. ``advice`` is one plain sentence that a language model can act on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from proxy.core.retry import DO_NOT_REPEAT
+from proxy.model import Headers, Response
+
+if TYPE_CHECKING:
+    from proxy.errors import CallError
+    from proxy.model import Exchange
+
+TYPE_PREFIX: Final = "urn:backstay:problem:"
+
+_AGAIN: Final = "Do not repeat this call before then; answer from what you know or use another tool."
+_ADVICE: Final = {
+    "circuit_open": "The {api} API is failing; Backstay will try it again in {wait}. " + _AGAIN,
+    "rate_limited": "The limit on calls to the {api} API is reached; it has room again in {wait}. " + _AGAIN,
+    "pool_exhausted": "The {api} API is busy with earlier calls of yours. Make fewer calls at once, and try again in {wait}.",
+    "overloaded": "Backstay holds as many connections as it may. Make fewer calls at once, and try again in {wait}.",
+    "connect": "The {api} API cannot be reached. The call was not carried out. Use another tool, or try again later.",
+    "connect_timeout": "The {api} API cannot be reached. The call was not carried out. Use another tool, or try again later.",
+    "tls": "The {api} API does not prove its identity, so nothing was sent. Trying again will not help; tell the operator.",
+    "no_api": "No API is configured at this address. Trying again will not help; check the URL, or tell the operator.",
+    "loop": "The call came back to Backstay: its configuration points at itself. Trying again will not help; tell the operator.",
+    "internal": "Backstay failed, not the API. It is not known whether the call was carried out; tell the operator.",
+    "request_timeout": "The request did not arrive completely. It was not carried out as a whole; send it again, faster.",
+    "body_too_large": "The request is larger than the operator allows. Send less in one call.",
+    "target_too_long": "The URL is longer than the operator allows. Send less in the query.",
+    "headers_too_large": "The request headers are larger than the operator allows.",
+    "unsupported": "This proxy does not serve such a request. Trying again will not help; tell the operator.",
+    "agent_gone": "The connection was closed before the answer.",
+    "bad_request": "The request is malformed and was not sent. Trying again unchanged will not help.",
+}
+_UNKNOWN: Final = (
+    "The {api} API gave no usable answer, and it is not known whether the call was carried out. "
+    "Check before you repeat anything that must happen only once."
+)
+_HARMLESS: Final = "The {api} API gave no usable answer. Use another tool, or try again later."
+_REPEATABLE: Final = frozenset({"rate_limited", "pool_exhausted", "overloaded", "request_timeout"})
+_SAFE_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
+
+
+def rescue(error: CallError, exchange: Exchange | None = None) -> Response:
+    """The answer for a call that ended in ``error``; ``exchange`` is None if the request was never understood."""
+    problem: dict[str, object] = {
+        "type": TYPE_PREFIX + error.reason,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "reason": error.reason,
+        "advice": _advice(error, exchange),
+    }
+    if exchange is not None:
+        problem |= {"api": exchange.api, "route": exchange.route, "attempts": exchange.attempts}
+    headers = Headers.of((b"Content-Type", b"application/problem+json"), (b"Backstay-Outcome", error.reason.encode()))
+    if error.retry_after is not None:
+        seconds = _whole(error.retry_after)
+        problem["retry_after"] = seconds
+        headers.add(b"Retry-After", b"%d" % seconds)
+    for name, value in error.headers():
+        headers.add(name, value)
+    if error.reason not in _REPEATABLE:
+        for name, value in DO_NOT_REPEAT:
+            headers.add(name, value)
+    body = json.dumps(problem, ensure_ascii=False).encode()
+    headers.add(b"Content-Length", b"%d" % len(body))
+    return Response(error.status, headers, _reason(error.status), body)
+
+
+def _advice(error: CallError, exchange: Exchange | None) -> str:
+    sentence = _ADVICE.get(error.reason)
+    if sentence is None:
+        harmless = exchange is not None and exchange.request.method in _SAFE_METHODS
+        sentence = _HARMLESS if harmless else _UNKNOWN
+    wait = "a moment" if error.retry_after is None else f"{_whole(error.retry_after)} s"
+    return sentence.format(api=exchange.api if exchange is not None else "called", wait=wait)
+
+
+def _reason(status: int) -> bytes:
+    """The phrase of a status; clients of old print it."""
+    return HTTPStatus(status).phrase.encode() if status != 499 else b"Client Closed Request"
+
+
+def _whole(seconds: float) -> int:
+    """Seconds as Retry-After says them: whole, never too few, never none."""
+    return max(math.ceil(seconds), 1)

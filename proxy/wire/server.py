@@ -1,0 +1,493 @@
+"""One connection of an agent: reads requests, runs each through its chain, writes the answers in order.
+
+    reading a head --> running the chain --> writing the answer --> reading a head ...
+                                |                    |
+                            a 101: tunnel        close, after lingering if the agent may still be sending
+
+The body of a request is fed to whoever is attached to it (the upstream connection) while the chain runs.
+Pipelined requests wait, as bytes, in a bounded buffer. An agent that goes away cancels what runs for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from math import inf
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from proxy.errors import (
+    AgentError,
+    AgentGone,
+    BadRequest,
+    BodyTooLarge,
+    CallError,
+    HeadersTooLarge,
+    Internal,
+    Overloaded,
+    RequestTimeout,
+    TargetTooLong,
+)
+from proxy.model import Ending, Exchange, Headers, Proceed, Request, Response
+from proxy.wire import framing
+from proxy.wire.body import HIGH_WATER, Body
+from proxy.wire.head import SECTION_END, Malformed
+from proxy.wire.incoming import read_request
+from proxy.wire.rescue import rescue
+
+if TYPE_CHECKING:
+    from proxy.clock import Clock
+    from proxy.model import Tunnel
+
+_log = logging.getLogger("backstay.wire")
+
+HEAD_SECONDS: Final = 10.0  # from the first byte of a head to its last
+IDLE_SECONDS: Final = 900.0  # between requests
+BODY_IDLE_SECONDS: Final = 60.0  # between two pieces of a request body
+LINGER_SECONDS: Final = 2.0  # for the agent to read a last answer before the connection is reset
+_DISCARD_BYTES: Final = 64 * 1024  # of an unread request body, that are read to keep the connection
+_TLS_HANDSHAKE: Final = 0x16
+
+
+class Route(Protocol):
+    """What serves an exchange: the end of routing, the beginning of a chain."""
+
+    api: str
+    route: str
+    proceed: Proceed
+
+
+class Door(Protocol):
+    """What all connections share (listener.py)."""
+
+    clock: Clock
+    header_limit: int
+    body_limit: int | None
+    draining: bool
+    pseudonym: bytes  # of this instance, in Via
+
+    def enter(self, connection: AgentConnection, /) -> bool:
+        """A connection was made; False if it is one too many."""
+
+    def leave(self, connection: AgentConnection, /) -> None:
+        """A connection was lost."""
+
+    def route(self, request: Request, /) -> Route:
+        """Find who serves a request, and set its path, query and upstream target. Raises AgentError."""
+
+    def rejected(self, error: CallError, method: bytes, /) -> None:
+        """A request was refused before it had a route."""
+
+
+class AgentConnection(asyncio.Protocol):
+    """See the module."""
+
+    __slots__ = (
+        "__weakref__", "_body", "_buffer", "_chunked", "_close", "_door", "_expects", "_head", "_http10", "_method",
+        "_reader", "_received", "_response", "_task", "_tunnel", "_until_close", "_writing_paused", "deadline", "state",
+        "transport",
+    )  # fmt: skip
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
+        self.state = "idle"  # idle | busy | tunnel | lingering | closed
+        self.deadline = inf  # monotonic seconds; past it the listener calls expire()
+        self._buffer = b""  # a partial head, or pipelined requests
+        self._task: asyncio.Task[None] | None = None
+        # of the present exchange:
+        self._method = b""
+        self._http10 = False
+        self._expects = False  # 100-continue
+        self._close = False  # after this answer
+        self._reader: framing.Reader | None = None  # of the request body, while it comes
+        self._body: Body | None = None
+        self._received = 0  # bytes of it
+        self._response: Response | None = None  # while it is being relayed
+        self._head = b""  # of the answer, until the first byte of its body
+        self._chunked = False
+        self._until_close = False  # only the end of the connection ends the answer (HTTP/1.0)
+        self._tunnel: Tunnel | None = None
+        self._writing_paused = False
+
+    # --- the transport's calls --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.deadline = self._door.clock.now() + HEAD_SECONDS
+        if not self._door.enter(self):
+            self._refuse(Overloaded(retry_after=1.0))
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self.state == "idle":
+            self._read_head(self._buffer + data if self._buffer else data)
+        elif self.state == "busy":
+            if self._reader is not None:
+                self._read_body(data)
+            else:
+                self._queue(data)
+        elif self.state == "discarding":
+            self._discard(data)
+        elif self._tunnel is not None:
+            self._tunnel.write(data)
+
+    def eof_received(self) -> bool:
+        """See asyncio.Protocol. An agent that closes its side is gone: it cannot be told from one that left."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        del exc
+        self.state = "closed"
+        self._door.leave(self)
+        if self._task is not None:
+            self._task.cancel()
+        if self._body is not None:
+            self._body.fail(Ending.ABANDONED, AgentGone())
+        if self._response is not None:
+            self._response.discard()
+        self._forget()
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._writing_paused = True
+        if self._response is not None and self._response.stream is not None:
+            self._response.stream.pause()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._writing_paused = False
+        if self._response is not None and self._response.stream is not None:
+            self._response.stream.resume()
+
+    # --- the request ------------------------------------------------------------------------------------
+
+    def _queue(self, data: bytes) -> None:
+        """Pipelined requests wait for their turn, as bytes."""
+        self._buffer += data
+        if len(self._buffer) > HIGH_WATER:
+            self.transport.pause_reading()
+
+    def _read_head(self, data: bytes) -> None:
+        if data.startswith(b"\r\n"):
+            data = data[2:]  # an empty line before a request line is to be ignored (RFC 9112, 2.2)
+        end = data.find(SECTION_END)
+        if end < 0 or end > self._door.header_limit:
+            self._partial_head(data)
+            return
+        self._buffer = b""
+        try:
+            self._take(data, end)
+        except Malformed as error:
+            self._refuse(BadRequest(f"The request is malformed: {error}."))
+        except AgentError as error:
+            self._refuse(error)
+
+    def _partial_head(self, data: bytes) -> None:
+        line_end = data.find(b"\r\n", 0, self._door.header_limit)
+        if len(data) > self._door.header_limit:
+            self._refuse(TargetTooLong() if line_end < 0 else HeadersTooLarge())
+        elif data and (data[0] == _TLS_HANDSHAKE or b"\n" in data[:1]):
+            self._refuse(BadRequest("These bytes are not HTTP. This port speaks http://, not https://."))
+        else:
+            if data and not self._buffer:
+                self.deadline = self._door.clock.now() + HEAD_SECONDS
+            self._buffer = data
+
+    def _take(self, data: bytes, end: int) -> None:
+        """A complete head is here. Raises Malformed, AgentError."""
+        door = self._door
+        started = door.clock.now()
+        request = read_request(data, end, door.pseudonym)
+        self.state, self.deadline = "busy", inf
+        self._method, self._http10 = request.method, request.http10
+        self._close = not request.keep_alive
+        self._expects = request.expects_continue
+        if request.length or len(data) > end + 4:
+            self._begin_body(request, data[end + 4 :])
+        try:
+            route = door.route(request)
+        except AgentError as error:
+            door.rejected(error, request.method)
+            self._respond(rescue(error))
+            return
+        exchange = Exchange(request, route.api, route.route, started)
+        exchange.inform = self._inform
+        self._task = door.clock.loop.create_task(self._serve(exchange, route.proceed))
+
+    def _begin_body(self, request: Request, rest: bytes) -> None:
+        length = request.length
+        if self._door.body_limit is not None and length > self._door.body_limit:
+            raise BodyTooLarge
+        reader = framing.reader_for(length, self._door.header_limit)
+        payload, complete, rest = reader.feed(rest)
+        self._received = len(payload)
+        if complete and reader.trailers is None:
+            request.body = payload
+            self._buffer = rest
+            return
+        self._body = request.stream = Body(self, length if length >= 0 else None, self._door.clock)
+        self._body.limit(idle=BODY_IDLE_SECONDS, whole=None)
+        self._reader = reader
+        self._feed(payload, complete=complete, rest=rest)
+
+    def _read_body(self, data: bytes) -> None:
+        try:
+            payload, complete, rest = cast("framing.Reader", self._reader).feed(data)
+        except Malformed as error:
+            self._break_body(BadRequest(f"The request body is malformed: {error}."))
+            return
+        self._received += len(payload)
+        limit = self._door.body_limit
+        if limit is not None and self._received > limit:
+            self._break_body(BodyTooLarge())
+        else:
+            self._feed(payload, complete=complete, rest=rest)
+
+    def _break_body(self, error: CallError) -> None:
+        """No more of this body may be read; whoever sends it on ends the exchange with ``error``."""
+        self._close = True
+        self._reader = None
+        cast("Body", self._body).fail(Ending.BROKEN, error)
+
+    def _feed(self, payload: bytes, *, complete: bool, rest: bytes) -> None:
+        body = cast("Body", self._body)
+        if payload:
+            body.feed(payload)
+        if complete and self._reader is not None:
+            trailers, self._reader = self._reader.trailers, None
+            self._buffer = rest
+            body.finish(trailers)
+
+    # --- the exchange -----------------------------------------------------------------------------------
+
+    async def _serve(self, exchange: Exchange, proceed: Proceed) -> None:
+        try:
+            response = await proceed(exchange)
+        except CallError as error:
+            response = rescue(error, exchange)
+        except Exception:
+            _log.exception("a call to %s failed inside Backstay", exchange.api)
+            response = rescue(Internal(), exchange)
+        self._task = None
+        if self.state == "closed":
+            response.discard()
+        else:
+            self._respond(response)
+
+    def _inform(self, status: int, headers: Headers) -> None:
+        """Pass a 1xx answer on; HTTP/1.0 knows none (RFC 9110, 15.2)."""
+        if not self._http10 and self.state == "busy" and self._response is None:
+            fields = b"".join([b"%b: %b\r\n" % field for field in headers])
+            self.transport.write(b"HTTP/1.1 %d \r\n%b\r\n" % (status, fields))
+            if status == 100:
+                self._expects = False
+
+    def _refuse(self, error: CallError) -> None:
+        """Answer a request that was not understood: nothing behind it on this connection can be trusted."""
+        self.state = "busy"
+        self._close = True
+        self._door.rejected(error, self._method)
+        self._reader = None
+        self._respond(rescue(error))
+
+    # --- the answer -------------------------------------------------------------------------------------
+
+    def _respond(self, response: Response) -> None:
+        if self._door.draining or (self._expects and self._reader is not None):
+            self._close = True
+        stream = response.stream
+        head = self._answer_head(response)
+        if response.tunnel is not None:
+            self._open_tunnel(response, head)
+        elif stream is None:
+            self.transport.write(head if self._method == b"HEAD" else head + self._whole(response))
+            self._done()
+        else:
+            self._response = response
+            self._head = head
+            if self._writing_paused:
+                stream.pause()
+            stream.attach(self)
+            if self._head:
+                self._flush_head()
+
+    def _whole(self, response: Response) -> bytes:
+        if not self._chunked:
+            return response.body
+        chunk = framing.encode_chunk(response.body) if response.body else b""
+        return chunk + framing.encode_last_chunk(response.trailers)
+
+    def _answer_head(self, response: Response) -> bytes:
+        parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
+        announced = False
+        for lower, name, value in response.headers.fields:
+            parts.append(b"%b: %b\r\n" % (name, value))
+            if lower == b"content-length":
+                announced = True
+        self._chunked = self._until_close = False
+        if not announced:
+            self._frame(response, parts)
+        if self._close:
+            parts.append(b"Connection: close\r\n")
+        elif self._http10:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _frame(self, response: Response, parts: list[bytes]) -> None:
+        """Say how long the answer is (RFC 9112, 6.3), where its own fields do not."""
+        if self._method == b"HEAD" or response.status in (204, 304) or response.tunnel is not None:
+            return
+        if response.stream is None and (response.trailers is None or self._http10):
+            parts.append(b"Content-Length: %d\r\n" % len(response.body))
+        elif self._http10:
+            self._close = self._until_close = True
+        else:
+            self._chunked = True
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+
+    def _flush_head(self) -> None:
+        head, self._head = self._head, b""
+        self.transport.write(head)
+
+    def write(self, data: bytes) -> None:
+        """See model.Sink: a piece of the answer."""
+        if self._chunked:
+            data = framing.encode_chunk(data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        self.transport.write(data)
+
+    def finish(self, trailers: Headers | None) -> None:
+        """See model.Sink: the end of the answer."""
+        self._response = None
+        last = framing.encode_last_chunk(trailers) if self._chunked else b""
+        if self._head or last:
+            head, self._head = self._head, b""
+            self.transport.write(head + last)
+        if self._tunnel is not None:
+            self.transport.close()
+        else:
+            self._done()
+
+    def fail(self, ending: Ending) -> None:
+        """See model.Sink: the answer broke off, and must not look complete."""
+        del ending
+        self._response = None
+        if self._until_close:
+            self.transport.abort()  # only a reset can tell it from a good end
+        else:
+            self.transport.close()  # the framing shows it: no last chunk, or less than Content-Length
+
+    # --- Upgrade: websocket -----------------------------------------------------------------------------
+
+    def _open_tunnel(self, response: Response, head: bytes) -> None:
+        self.state = "tunnel"
+        self._response = response
+        self._tunnel = tunnel = cast("Tunnel", response.tunnel)
+        tunnel.on_pressure(self.pause_body, self.resume_body)
+        self.transport.write(head)
+        early, self._buffer = self._buffer, b""
+        if early:
+            tunnel.write(early)
+        cast("Body", response.stream).attach(self)
+
+    # --- between exchanges ------------------------------------------------------------------------------
+
+    def _done(self) -> None:
+        """The answer is written: go on, or close."""
+        body, self._body = self._body, None
+        if body is not None and not body.ended:
+            body.detach()
+            body.fail(Ending.ABANDONED)
+        if self._close:
+            self._end(linger=self._reader is not None or bool(self._buffer))
+        elif self._reader is not None:
+            self.state, self._received = "discarding", 0
+            self.deadline = self._door.clock.now() + LINGER_SECONDS
+            self.resume_body()
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        self.state, self.deadline = "idle", self._door.clock.now() + IDLE_SECONDS
+        if self._buffer:
+            self._door.clock.loop.call_soon(self._next)
+
+    def _discard(self, data: bytes) -> None:
+        """Read past the rest of a body that nobody wanted, if it is short, to keep the connection."""
+        self._received += len(data)
+        try:
+            _, complete, rest = cast("framing.Reader", self._reader).feed(data)
+        except Malformed:
+            self._end(linger=True)
+            return
+        if complete:
+            self._reader, self._buffer = None, rest
+            self._rest()
+        elif self._received > _DISCARD_BYTES:
+            self._end(linger=True)
+
+    def _next(self) -> None:
+        """Take up what was pipelined."""
+        if self.state == "idle" and self._buffer:
+            data, self._buffer = self._buffer, b""
+            self.resume_body()
+            self._read_head(data)
+
+    def _end(self, *, linger: bool) -> None:
+        """Close; first let the agent read what was written, if it may still be sending (RFC 9112, 9.6)."""
+        self._forget()
+        if linger and self.transport.can_write_eof():
+            self.state = "lingering"
+            self.deadline = self._door.clock.now() + LINGER_SECONDS
+            self.transport.write_eof()
+            self.resume_body()
+        else:
+            self.state = "closed"
+            self.transport.close()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self.deadline = inf
+        if self.state == "idle" and self._buffer:
+            self._refuse(RequestTimeout())
+        elif self.state == "idle":
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    @property
+    def at_rest(self) -> bool:
+        """No exchange is under way, and no request has begun to come."""
+        return self.state in ("idle", "closed", "lingering") and not self._buffer
+
+    def shut(self) -> None:
+        """Close: kindly at rest, at once otherwise."""
+        self.transport.close() if self.at_rest else self.transport.abort()
+
+    def _forget(self) -> None:
+        self._task = self._body = self._reader = self._response = self._tunnel = None
+        self._buffer = b""
+
+    # --- as the source of the request's body (body.Source) ----------------------------------------------
+
+    def pause_body(self) -> None:
+        """See body.Source."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_body(self) -> None:
+        """See body.Source."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def abandon_body(self) -> None:
+        """See body.Source: the agent sent nothing for too long."""
+        self._close = True
+        self._reader = None
+
+    def __repr__(self) -> str:
+        return f"<AgentConnection {self.state} {self._method.decode(errors='replace')}>"
