@@ -59,12 +59,12 @@ def normalise_host(host: bytes) -> str:
 def normalise_path(path: bytes) -> str:
     """The path (no query) in the one spelling that is matched; begins with a slash, and keeps a final one."""
     text = path.decode("latin-1")
-    return text if _is_clean(path) else _resolve(_ESCAPE.sub(_unescape, text))
+    return text if _is_clean(text) else _resolve(_ESCAPE.sub(_unescape, text))
 
 
-def _is_clean(path: bytes) -> bool:
+def _is_clean(path: str) -> bool:
     """Whether a path is normalised as it stands; nearly every path of a real client is."""
-    return b"%" not in path and b"//" not in path and b"/." not in path
+    return "%" not in path and "//" not in path and "/." not in path
 
 
 def _unescape(escape: re.Match[str]) -> str:
@@ -221,8 +221,9 @@ class Table(Generic[T]):
         raw, mark, query = target.partition(b"?")
         if not raw.startswith(b"/"):
             return self._find_server(host) if target == b"*" else None
-        clean = _is_clean(raw)
-        path = raw.decode("latin-1") if clean else normalise_path(raw)
+        path = raw.decode("latin-1")
+        if not (clean := _is_clean(path)):
+            path = normalise_path(raw)
         entry, prefix = self._locate(self._names[host], path)
         if entry is None:
             return None
