@@ -211,6 +211,7 @@ def _origins(
         head = [*loc]
         if len(loc) > 2:
             head[-1] = document.apis[str(loc[1])].routes[int(loc[-1])].name
+        yield ".".join(map(str, head)), str(find(root, loc).key)
         for path, mark, _ in walk(nodes):
             if mark != _BUILT_IN:
                 yield ".".join(map(str, (*head, *path))), str(mark)

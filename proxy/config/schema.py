@@ -115,9 +115,7 @@ class Retry(Model):
 class RateLimit(Model):
     """Keeps calls within a quota."""
 
-    rate: Annotated[Rate | None, kinds.RATE] = Field(
-        None, validate_default=False, description="Calls per time. Required."
-    )
+    rate: Annotated[Rate | None, kinds.RATE] = Field(None, validate_default=False, description="Calls per time.")
     burst: Annotated[int, kinds.COUNT] = setting(50, "Calls that may come at once after a pause.")
     wait: Annotated[float, kinds.DURATION.off(0.0)] = setting(
         "0s", "How long a call may be delayed rather than refused."
@@ -177,7 +175,7 @@ class Match(Model):
         None, "Methods; any, if absent."
     )
     paths: Annotated[list[Annotated[str, kinds.PATH_PATTERN]], Field(min_length=1)] | None = setting(
-        None, "Paths within the api, `*` at the end for what begins so; any, if absent."
+        None, "Paths within the api: `/v1/*` is all below, any other `*` stays within a segment; any, if absent."
     )
 
 
@@ -289,7 +287,7 @@ class Document(Model):
     """A whole configuration."""
 
     version: Annotated[int | None, kinds.VERSION] = Field(
-        None, validate_default=False, description="The version of this format: 1. Required."
+        None, validate_default=False, description="The version of this format."
     )
     listen: Listen = part(Listen, "Addresses.")
     admin_token: Annotated[str, kinds.TEXT] | None = setting(None, "Opens `listen.admin`; made at start, if absent.")
@@ -303,4 +301,4 @@ class Document(Model):
     egress: Egress = part(Egress, "Rules for hosts that no api names.")
     tls_intercept: Annotated[TlsIntercept | None, Switch()] = setting("off", "Interception of the agent's TLS.")
     defaults: Policies = part(Policies, "Policies that every api starts from.")
-    apis: dict[str, Api] = Field(default_factory=dict, description="The APIs that the agent calls, by name. Required.")
+    apis: dict[str, Api] = Field(default_factory=dict, description="The APIs that the agent calls, by name.")
