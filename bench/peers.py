@@ -1,0 +1,162 @@
+"""The proxies that are compared: how each is configured and started, with the same policies where it has them.
+
+Called by the rows. A proxy is pinned to one core with one worker, thread or event loop. What each one's
+configuration says is in configs/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.process import PROXY_CORE, Running, answers, free_ports, running, wait_until
+from bench.upstream import NGINX, Upstream, render
+
+HAPROXY = "/usr/sbin/haproxy"
+
+
+@dataclass(frozen=True)
+class Policies:
+    """The settings that rows vary; everything else is in the templates."""
+
+    attempts: int = 3
+    budget_percent: int = 20
+    first_byte: float = 60.0  # seconds
+
+    def values(self, upstream: Upstream) -> dict[str, object]:
+        milliseconds = round(self.first_byte * 1000)
+        return {
+            "ATTEMPTS": self.attempts,
+            "RETRIES": self.attempts - 1,
+            "BUDGET_PERCENT": self.budget_percent,
+            "FIRST_BYTE_MS_AS_S": f"{self.first_byte:.3f}",
+            "FIRST_BYTE_MS": milliseconds,
+            "NGINX_SERVERS": f"server 127.0.0.1:{upstream.port} max_fails=0; " * self.attempts,
+        }
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A proxy: its templates, its command (``{config}`` is the first template's file) and its version's."""
+
+    name: str
+    templates: Sequence[str]
+    argv: Sequence[str]
+    version: Sequence[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    tls_path: str = ""  # where TLS is told by path, not by port
+
+    def missing(self) -> bool:
+        """Whether this machine lacks the program."""
+        return shutil.which(self.argv[0]) is None
+
+    def said_version(self) -> str:
+        """The first dotted number in what the program says of itself."""
+        result = subprocess.run(self.version, capture_output=True, text=True, check=False, timeout=30)
+        found = re.search(r"\d+\.\d+\.\d+", result.stdout + result.stderr)
+        return found[0] if found else "unknown"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running proxy, or the upstream itself (``process`` is None): where to send calls."""
+
+    name: str
+    port: int
+    tls_port: int
+    tls_path: str = ""
+    process: Running | None = None
+
+    def url(self, path: str, *, tls: bool = False) -> str:
+        """The address by which an agent calls ``path``; ``tls`` chooses the upstream with TLS."""
+        return (
+            f"http://127.0.0.1:{self.tls_port}{self.tls_path}{path}" if tls else f"http://127.0.0.1:{self.port}{path}"
+        )
+
+    @property
+    def pid(self) -> int:
+        if self.process is None:
+            raise LookupError("the direct way has no process")
+        return self.process.pid
+
+
+def script(name: str) -> str:
+    """A program that a package put beside this Python."""
+    return str(Path(sys.executable).parent / name)
+
+
+def envoy_binary() -> str:
+    """The binary itself: the package's own command is a Python process around it."""
+    spec = importlib.util.find_spec("envoy")
+    folders = spec.submodule_search_locations if spec else None
+    return os.path.join(folders[0], "_bin", "envoy") if folders else "envoy"  # noqa: PTH118
+
+
+def all_peers() -> list[Peer]:
+    """Backstay first, then its peers."""
+    envoy = envoy_binary()
+    backstay, traefik = script("backstay"), script("traefik")
+    quiet = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+    return [
+        Peer("Backstay", ["backstay.yaml"], [backstay, "run", "{config}"], [backstay, "version"], tls_path="/tls"),
+        Peer("Envoy", ["envoy.yaml"], [envoy, "-c", "{config}", *quiet], [envoy, "--version"]),
+        Peer("nginx", ["nginx.conf"], [NGINX, "-p", "{folder}", "-c", "{config}", "-e", "stderr"], [NGINX, "-v"]),
+        Peer("HAProxy", ["haproxy.cfg"], [HAPROXY, "-db", "-f", "{config}"], [HAPROXY, "-v"]),
+        Peer(
+            "Traefik",
+            ["traefik.yaml", "traefik-routes.yaml"],
+            [traefik, "--configfile={config}"],
+            [traefik, "version"],
+            env={"GOMAXPROCS": "1"},
+        ),
+    ]
+
+
+def configure(peer: Peer, folder: Path, upstream: Upstream, policies: Policies) -> tuple[Target, list[str]]:
+    """Write the configuration of a proxy on free ports; returns where it will listen, and its command."""
+    plain, secure, metrics = free_ports(3)
+    values: dict[str, object] = {
+        "DIR": folder,
+        "PLAIN_PORT": plain,
+        "TLS_PORT": secure,
+        "METRICS_PORT": metrics,
+        "UPSTREAM_PORT": upstream.port,
+        "UPSTREAM_TLS_PORT": upstream.tls_port,
+        "CA_FILE": upstream.ca_file,
+        **policies.values(upstream),
+    }
+    for template in peer.templates:
+        (folder / template).write_text(render(template, values))
+    config = str(folder / peer.templates[0])
+    argv = [part.format(config=config, folder=folder) for part in peer.argv]
+    return Target(peer.name, plain, plain if peer.tls_path else secure, peer.tls_path), argv
+
+
+@contextlib.contextmanager
+def started(
+    peer: Peer, folder: Path, upstream: Upstream, policies: Policies | None = None
+) -> Iterator[tuple[Target, float]]:
+    """A running proxy, and the seconds from its start to its first answer from the upstream."""
+    own = folder / f"{peer.name}-{upstream.port}"
+    own.mkdir(exist_ok=True)
+    target, argv = configure(peer, own, upstream, policies or Policies())
+    with running(peer.name, argv, own, core=PROXY_CORE, env=peer.env) as process:
+        seconds = wait_until(lambda: answers(target.port), process)
+        yield Target(target.name, target.port, target.tls_port, target.tls_path, process), seconds
+
+
+@contextlib.contextmanager
+def fleet(
+    peers: Sequence[Peer], folder: Path, upstream: Upstream, policies: Policies | None = None
+) -> Iterator[list[Target]]:
+    """Every proxy at once, before one upstream."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(started(peer, folder, upstream, policies))[0] for peer in peers]

@@ -1,0 +1,175 @@
+"""The report: medians as a table for people (RESULTS.md), every sample for machines (RESULTS.json).
+
+Called by run.py. What a row is called, its unit and which way is better stand here in one table.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Samples = dict[str, dict[str, list[float]]]
+"""Row key -> target -> samples."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a row is printed."""
+
+    key: str
+    title: str
+    digits: int = 0
+    less_direct: bool = False  # the direct way's value is taken off
+
+
+SECTIONS: Sequence[tuple[str, str, Sequence[Row]]] = (
+    (
+        "Throughput of one core",
+        "Requests per second; wrk, 32 connections. More is better.",
+        (
+            Row("get", "GET, 180-byte answer"),
+            Row("post", "POST 1 KiB, 4 KiB answer"),
+            Row("tls", "GET, TLS to the upstream"),
+        ),
+    ),
+    (
+        "Added latency",
+        "Microseconds over the direct way; one connection. Less is better.",
+        (Row("p50", "p50", less_direct=True), Row("p99", "p99", less_direct=True)),
+    ),
+    (
+        "Streaming of 100 MiB bodies",
+        "One connection. `rise` is what resident memory grew by at its peak.",
+        (
+            Row("download", "answer, MiB/s"),
+            Row("download_rise", "answer, rise in MB", 1),
+            Row("upload", "request, MiB/s"),
+            Row("upload_rise", "request, rise in MB", 1),
+        ),
+    ),
+    (
+        "Memory and start",
+        "Resident memory. Less is better.",
+        (
+            Row("idle", "idle, MB", 1),
+            Row("connection", "per idle connection, KB", 1),
+            Row("start", "start to first answer, s", 2),
+        ),
+    ),
+    ("Cost of the chain", "Every policy on, in process. Less is better.", (Row("chain", "µs per request", 1),)),
+    (
+        "An outage of 60 s, one call every 4 s",
+        "`again` is the time from the end of the outage until the agent is served. Less is better.",
+        (
+            Row("503_attempts", "503: attempts that reached the upstream"),
+            Row("503_worst", "503: worst call, s", 2),
+            Row("503_again", "503: served again after, s", 1),
+            Row("refused_worst", "refused: worst call, s", 2),
+            Row("refused_again", "refused: served again after, s", 1),
+        ),
+    ),
+    (
+        "12% of answers 503, 5% hang",
+        "1,000 calls at 50/s; 4 attempts, a retry budget of 50%, 300 ms to the first byte, where they can be set.",
+        (
+            Row("faulty_errors", "errors that the agent sees, %", 1),
+            Row("faulty_p99", "p99, ms"),
+            Row("faulty_attempts", "attempts per call", 2),
+        ),
+    ),
+)
+
+
+@dataclass
+class Results:
+    """What one run measured."""
+
+    samples: Samples = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, target: str, figures: Mapping[str, float]) -> None:
+        """Take one measurement of a target."""
+        for key, value in figures.items():
+            self.samples.setdefault(key, {}).setdefault(target, []).append(value)
+
+    def median(self, row: Row, target: str) -> float | None:
+        """A target's median in a row, or None where it has no figure."""
+        samples = self.samples.get(row.key, {})
+        if target not in samples or (row.less_direct and target == "direct"):
+            return None
+        middle = statistics.median(samples[target])
+        return middle - statistics.median(samples["direct"]) if row.less_direct else middle
+
+
+def machine() -> str:
+    """The machine, by cores and processor alone."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return f"{os.cpu_count()} cores, {next(models, 'unknown processor')}"
+
+
+def cell(value: float | None, digits: int) -> str:
+    """A figure as people read it."""
+    if value is None:
+        return ""
+    return "never" if math.isinf(value) else f"{value:,.{digits}f}"
+
+
+def markdown(results: Results, targets: Sequence[str], settings: str) -> str:
+    """The whole of RESULTS.md."""
+    parts = ["# Results of `make bench`", "", introduction(results, settings)]
+    for title, note, rows in SECTIONS:
+        measured = [row for row in rows if row.key in results.samples]
+        if measured:
+            parts += ["", f"## {title}", "", note, "", *table(results, measured, targets)]
+    if results.failures:
+        parts += ["", "## Not measured", "", *(f"- {failure}" for failure in results.failures)]
+    return "\n".join(parts) + "\n"
+
+
+def introduction(results: Results, settings: str) -> str:
+    """What was run, on what."""
+    versions = "\n".join(f"- {name}: {version}" for name, version in results.versions.items())
+    return (
+        f"Machine: {machine()}. One run, everything side by side: the proxy on one core, load generator and\n"
+        f"upstream on the other. {settings}\n"
+        "Absolute figures drift from machine to machine and from hour to hour: read the ratios. `direct` is what load\n"
+        "generator and upstream do without a proxy. What each proxy had switched on is in [configs](configs).\n\n"
+        f"{versions}"
+    )
+
+
+def table(results: Results, rows: Sequence[Row], targets: Sequence[str]) -> list[str]:
+    """One table: a line for each row, a column for each target that has a figure in any of them."""
+    shown = [name for name in targets if any(results.median(row, name) is not None for row in rows)]
+    head = ["| | " + " | ".join(shown) + " |", "|---|" + "---:|" * len(shown)]
+    return head + [line(row.title, [cell(results.median(row, name), row.digits) for name in shown]) for row in rows]
+
+
+def line(title: str, cells: Sequence[str]) -> str:
+    """A line of a table."""
+    return f"| {title} | " + " | ".join(cells) + " |"
+
+
+def finite(value: float) -> float | None:
+    """A number that JSON has."""
+    return None if math.isinf(value) else round(value, 4)
+
+
+def write(results: Results, targets: Sequence[str], settings: str, folder: Path) -> None:
+    """Write RESULTS.md and RESULTS.json."""
+    (folder / "RESULTS.md").write_text(markdown(results, targets, settings))
+    samples = {
+        row: {
+            name: [None if math.isinf(each) else round(each, 4) for each in samples] for name, samples in values.items()
+        }
+        for row, values in results.samples.items()
+    }
+    document = {"machine": machine(), "settings": settings, "versions": results.versions, "samples": samples}
+    (folder / "RESULTS.json").write_text(json.dumps(document, indent=1) + "\n")

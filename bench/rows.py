@@ -1,0 +1,134 @@
+"""The rows of the table that need a steady upstream: throughput, latency, streaming, memory, start.
+
+Called by run.py. Each function measures one value for each target once; rounds, interleaving and medians are
+run.py's. Faults are in faults.py, the cost of the chain in chain.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.load import closed, download, open_idle, upload, wrk
+from bench.peers import Peer, Target, fleet, started
+from bench.process import LOAD_CORE, answers, forget_peak, free_ports, memory, running, wait_until
+from bench.upstream import LARGE, Upstream
+
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how often."""
+
+    seconds: float = 4.0  # of one run of wrk
+    rounds: int = 3
+    idle_connections: int = 8000
+
+
+Measure = Callable[[Target], dict[str, float]]
+
+
+def get(settings: Settings) -> Measure:
+    """Requests per second, small GET."""
+    return lambda target: {"get": wrk(target.url("/small"), connections=32, seconds=settings.seconds).rate}
+
+
+def post(settings: Settings) -> Measure:
+    """Requests per second, POST of 1 KiB, answer of 4 KiB."""
+
+    def measure(target: Target) -> dict[str, float]:
+        load = wrk(target.url("/post"), connections=32, seconds=settings.seconds, script="post.lua")
+        return {"post": load.rate}
+
+    return measure
+
+
+def tls(settings: Settings) -> Measure:
+    """Requests per second, small GET, TLS to the upstream."""
+
+    def measure(target: Target) -> dict[str, float]:
+        if target.process is None:  # wrk would have to speak TLS itself, which measures wrk
+            return {}
+        return {"tls": wrk(target.url("/small", tls=True), connections=32, seconds=settings.seconds).rate}
+
+    return measure
+
+
+def latency(settings: Settings) -> Measure:
+    """p50 and p99 in microseconds, one connection; the direct way is taken off in the report."""
+
+    def measure(target: Target) -> dict[str, float]:
+        load = wrk(target.url("/small"), connections=1, seconds=settings.seconds)
+        return {"p50": load.p50, "p99": load.p99}
+
+    return measure
+
+
+def streaming_down(_: Settings) -> Measure:
+    """MB/s of a 100 MiB answer, and how far resident memory rose meanwhile."""
+
+    def measure(target: Target) -> dict[str, float]:
+        return stream(target, "download", lambda: download(target.port, "/large", LARGE))
+
+    return measure
+
+
+def streaming_up(_: Settings) -> Measure:
+    """MB/s of a 100 MiB request, and how far resident memory rose meanwhile."""
+
+    def measure(target: Target) -> dict[str, float]:
+        return stream(target, "upload", lambda: upload(target.port, "/small", LARGE))
+
+    return measure
+
+
+def stream(target: Target, name: str, transfer: Callable[[], float]) -> dict[str, float]:
+    """Time one transfer, with the rise of memory when there is a proxy."""
+    if target.process is None:
+        return {name: LARGE / MEGABYTE / transfer()}
+    before = memory(target.pid)
+    forget_peak(target.pid)
+    seconds = transfer()
+    return {name: LARGE / MEGABYTE / seconds, f"{name}_rise": memory(target.pid, "VmHWM") - before}
+
+
+def start(peer: Peer, folder: Path, upstream: Upstream) -> dict[str, float]:
+    """Seconds from start to the first answer, and resident memory a second later."""
+    with started(peer, folder, upstream) as (target, seconds):
+        time.sleep(1)
+        return {"start": seconds, "idle": memory(target.pid)}
+
+
+def idle_connections(peer: Peer, folder: Path, upstream: Upstream, settings: Settings) -> dict[str, float]:
+    """Kilobytes of resident memory for each idle keep-alive connection, after one request on each."""
+    with started(peer, folder, upstream) as (target, _):
+        for each in open_idle(target.port, 100):  # what is allocated once is not the connections' fault
+            each.close()
+        time.sleep(0.5)
+        before = memory(target.pid)
+        connections = open_idle(target.port, settings.idle_connections)
+        time.sleep(1)
+        lost = closed(connections)
+        after = memory(target.pid)
+        for each in connections:
+            each.close()
+        if lost:
+            raise RuntimeError(f"{peer.name} closed {lost} idle connections")
+        return {"connection": (after - before) * 1024 / settings.idle_connections}
+
+
+@contextlib.contextmanager
+def sink_fleet(peers: Sequence[Peer], folder: Path, ca_file: Path) -> Iterator[list[Target]]:
+    """Every proxy before the sink, and the direct way to it."""
+    [port] = free_ports(1)
+    argv = [sys.executable, "-m", "bench.sink", str(port)]
+    with running("sink", argv, folder, core=LOAD_CORE) as process:
+        wait_until(lambda: answers(port), process)
+        sink = Upstream(port, port, ca_file)
+        with fleet(peers, folder, sink) as targets:
+            yield [Target("direct", port, port), *targets]
