@@ -10,6 +10,7 @@ Exit codes: 0 as asked; 1 a bad configuration, a port that is taken, a failed de
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -133,7 +134,8 @@ def _bad_config(problems: Sequence[object]) -> _Failure:
 
 def _os_failure(error: OSError) -> _Failure:
     where = f"{error.filename}: " if error.filename is not None else ""
-    return _Failure(f"backstay: {where}{error.strerror or error}")
+    remedy = "; stop what listens there, or change `listen`" if error.errno == errno.EADDRINUSE else ""
+    return _Failure(f"backstay: {where}{error.strerror or error}{remedy}")
 
 
 def _count(number: int, noun: str) -> str:

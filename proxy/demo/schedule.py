@@ -7,6 +7,7 @@ this vendor before. So both vendors treat the first try of a call alike, and a r
 
     healthy    every call is answered in 20 to 60 ms
     flaky      12% are answered with 503, 5% are never answered, 4% are answered late
+    healthy    a lull, so that the retries of flaky calls do not run into the outage and blur both
     outage     half are answered with 503, half are never answered
     recovered  as healthy
 """
@@ -21,7 +22,7 @@ from typing import Final
 from proxy.demo import DURATION
 
 _OUTAGE: Final = 20.0
-_SHARES: Final = (3 / 25, 11 / 25, 11 / 25)  # healthy, flaky and recovered, of the time outside the outage
+_LULL: Final = 1.5
 _ERROR, _HANG, _LATE = 0.12, 0.05, 0.04
 
 
@@ -96,7 +97,7 @@ class Schedule:
         return 10.0 * self.scale
 
     def span(self, phase: Phase) -> Span:
-        """When ``phase`` is."""
+        """When ``phase`` is (first)."""
         return next(span for span in self.spans if span.phase is phase)
 
     def phase_at(self, moment: float) -> Phase:
@@ -131,9 +132,17 @@ class Schedule:
 
 def _spans(duration: float) -> tuple[Span, ...]:
     outage = min(_OUTAGE, duration * _OUTAGE / DURATION)
-    healthy, flaky, recovered = ((duration - outage) * share for share in _SHARES)
+    lull = min(_LULL, (duration - outage) / 5)
+    rest = duration - outage - lull
+    plot = (
+        (Phase.HEALTHY, 0.08 * rest),
+        (Phase.FLAKY, 0.60 * rest),
+        (Phase.HEALTHY, lull),
+        (Phase.OUTAGE, outage),
+        (Phase.RECOVERED, 0.32 * rest),
+    )
     spans, start = [], 0.0
-    for phase, length in zip(Phase, (healthy, flaky, outage, recovered), strict=True):
+    for phase, length in plot:
         spans.append(Span(phase, start, start + length))
         start += length
     return tuple(spans)

@@ -112,16 +112,15 @@ class Lines(Silent):
 
 
 def line(frame: Frame) -> str:
-    """A frame in one line."""
-    return (
-        f"{min(frame.moment, frame.schedule.duration):5.1f} s  direct: {_brief(frame.direct)}"
-        f"  |  backstay: {_brief(frame.backstay)}, breaker {frame.breaker}"
-    )
+    """A frame in one line: how the calls of this phase went so far."""
+    direct, ours = (_brief(frame, view) for view in (frame.direct, frame.backstay))
+    moment = min(frame.moment, frame.schedule.duration)
+    return f"{moment:5.1f} s  direct: {direct}  |  backstay: {ours}, breaker {frame.breaker}"
 
 
-def _brief(view: View) -> str:
-    every = view.record.figures()
-    return f"{percent(every.ratio):>6} ok, p99 {seconds(every.p99):>7}, {view.waiting:2} waiting"
+def _brief(frame: Frame, view: View) -> str:
+    so_far = view.record.figures(frame.phase)
+    return f"{percent(so_far.ratio):>6} ok, worst {seconds(so_far.worst):>7}, {view.waiting:2} waiting"
 
 
 class Picture:

@@ -15,8 +15,8 @@ SCHEDULE = Schedule(1, 45)
 
 
 def frame(moment: float, breaker: str = "open") -> Frame:
-    direct = Record(SCHEDULE, [Call(0, 0.0, 0.04, 200), Call(150, 15.0, 10.0, 0), Call(1, 15.1, 0.1, 200)])
-    ours = Record(SCHEDULE, [Call(0, 0.0, 0.04, 200), Call(150, 15.0, 0.002, 503)])
+    direct = Record(SCHEDULE, [Call(0, 0.0, 0.04, 200), Call(200, 20.0, 10.0, 0), Call(1, 15.1, 0.1, 200)])
+    ours = Record(SCHEDULE, [Call(0, 0.0, 0.04, 200), Call(200, 20.0, 0.002, 503)])
     return Frame(SCHEDULE, moment, breaker, View(direct, waiting=42, reached=7), View(ours, waiting=0, reached=3))
 
 
@@ -64,7 +64,7 @@ def test_lines_are_written_at_each_phase_and_every_three_seconds() -> None:
     """A log of the demonstration stays readable."""
     out = io.StringIO()
     with Lines(out) as lines:
-        for moment in (0.0, 0.2, 2.9, 3.1, 14.1):
+        for moment in (0.0, 0.2, 2.9, 3.1, 17.5):
             lines.show(frame(moment, "closed"))
     written = out.getvalue().splitlines()
     assert [text.split(":")[0] for text in written if text.startswith("---")] == [
@@ -76,8 +76,8 @@ def test_lines_are_written_at_each_phase_and_every_three_seconds() -> None:
 def test_a_line_tells_both_sides() -> None:
     """The breaker belongs to Backstay's."""
     assert line(frame(20)) == (
-        " 20.0 s  direct:  66.7% ok, p99  10.0 s, 42 waiting"
-        "  |  backstay:  50.0% ok, p99   40 ms,  0 waiting, breaker open"
+        " 20.0 s  direct:   0.0% ok, worst  10.0 s, 42 waiting"
+        "  |  backstay:   0.0% ok, worst    2 ms,  0 waiting, breaker open"
     )
 
 

@@ -76,7 +76,7 @@ def test_a_shorter_story_shortens_the_breaker_but_not_the_timeouts() -> None:
     """Nothing becomes shorter than 200 ms: that would be noise."""
     text = CONFIG.read_text()
     api = derive(text, vendor="http://127.0.0.1:1", ports=(2, 3), scale=0.2)["apis"]["shop"]
-    assert api["breaker"]["window"] == "2000ms"
+    assert api["breaker"]["window"] == "1000ms"
     assert api["breaker"]["open"] == "400ms"
     assert api["timeout"] == yaml.safe_load(text)["apis"]["shop"]["timeout"]
     assert derive(text, vendor="", ports=(2, 3), scale=0.001)["apis"]["shop"]["breaker"]["open"] == "200ms"

@@ -13,6 +13,11 @@ from proxy.demo.schedule import Phase, Schedule
 from proxy.demo.stats import Call, Record, figures, parse, percentile, strip
 
 
+SCHEDULE = Schedule(1, 45)
+DOWN = SCHEDULE.span(Phase.OUTAGE).start
+BACK = SCHEDULE.span(Phase.OUTAGE).end
+
+
 def call(at: float, wait: float = 0.05, status: int = 200, **more: object) -> Call:
     return Call(number=int(at * 10), at=at, wait=wait, status=status, **more)  # type: ignore[arg-type]
 
@@ -72,7 +77,7 @@ def test_percentile_is_the_smallest_value_that_covers_the_share(values: list[flo
 
 def test_record_sorts_calls_into_the_phases_in_which_they_started() -> None:
     """A call that began in the outage belongs to it, whenever it ended."""
-    record = Record(Schedule(1, 45))
+    record = Record(SCHEDULE)
     record.calls = [call(1), call(20, wait=10, status=0), call(40)]
     assert record.figures(Phase.OUTAGE).failed == 1
     assert record.figures(Phase.RECOVERED).failed == 0
@@ -95,14 +100,14 @@ def test_waiting_is_what_was_started_and_has_not_ended() -> None:
 
 def test_served_again_is_the_first_good_answer_after_the_outage() -> None:
     """It is measured from the vendor's recovery to the agent's answer."""
-    record = Record(Schedule(1, 45), [call(20), call(34.1, status=503), call(35, wait=0.5), call(36)])
+    record = Record(SCHEDULE, [call(20), call(BACK + 0.1, status=503), call(BACK + 1, wait=0.5), call(BACK + 2)])
     assert record.served_again() == pytest.approx(1.5)
     assert record.settled() == pytest.approx(1)
 
 
 def test_an_agent_that_is_not_served_again_says_so() -> None:
     """None is not zero."""
-    record = Record(Schedule(1, 45), [call(20), call(36, status=503)])
+    record = Record(SCHEDULE, [call(20), call(BACK + 2, status=503)])
     assert record.served_again() is None
     assert record.settled() is None
 
@@ -110,11 +115,11 @@ def test_an_agent_that_is_not_served_again_says_so() -> None:
 def test_the_problem_shown_is_that_of_the_open_circuit() -> None:
     """Others are shown only if there is none; problems outside the outage never."""
     timeout, opened = {"reason": "timeout"}, {"reason": "circuit_open"}
-    record = Record(Schedule(1, 45), [call(5, status=504, problem={"reason": "reset"})])
+    record = Record(SCHEDULE, [call(5, status=504, problem={"reason": "reset"})])
     assert record.problem() is None
-    record.calls.append(call(15, status=504, problem=timeout))
+    record.calls.append(call(DOWN + 1, status=504, problem=timeout))
     assert record.problem() == timeout
-    record.calls.append(call(16, status=503, problem=opened))
+    record.calls.append(call(DOWN + 2, status=503, problem=opened))
     assert record.problem() == opened
 
 
