@@ -198,6 +198,7 @@ class Breaker:
         """Go by new settings from the next decision on; the state, and the end of an OPEN, stay as they are."""
         self.settings = settings
         self._window.resize(settings.window, now)
+        self._passed = min(self._passed, settings.probes - 1)  # one more must pass: else none ever would
         if settings.slow_call is None:
             self._pending.clear()
         if self._state is State.CLOSED:

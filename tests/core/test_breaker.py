@@ -516,6 +516,16 @@ def test_a_reload_keeps_the_counts_and_goes_by_the_new_rules() -> None:
     assert refused(breaker, 2.0) == pytest.approx(0.8)
 
 
+def test_fewer_probes_after_a_reload_leave_no_circuit_half_open() -> None:
+    """Two of three have passed, now one would do: the next one closes it."""
+    breaker = opened(BreakerSettings(consecutive=1, probes=3))
+    call(breaker, 8.0, SUCCESS)
+    call(breaker, 8.0, SUCCESS)
+    breaker.reconfigure(BreakerSettings(probes=1, ramp=0.0), 9.0)
+    call(breaker, 9.0, SUCCESS)
+    assert breaker.state is State.CLOSED
+
+
 def test_slow_calls_can_be_watched_and_left_alone_by_a_reload() -> None:
     """Calls in flight at the change are judged by no limit, and counted all the same."""
     breaker = Breaker(BreakerSettings(slow_call=1.0))
