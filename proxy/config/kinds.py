@@ -198,7 +198,8 @@ def _read_mount(value: Any) -> str:
 
 def _mount_hint(value: Any) -> str | None:
     tidy = f"/{value.strip('/')}" if isinstance(value, str) else ""
-    return f"write {tidy}" if tidy != "/" and re.fullmatch(_MOUNT, tidy) else None
+    good = tidy not in {"", "/"} and re.fullmatch(_MOUNT, tidy) and not {".", ".."} & set(tidy.split("/"))
+    return f"write {tidy}" if good else None
 
 
 def _read_path_pattern(value: Any) -> str:
@@ -271,7 +272,7 @@ ADDRESS: Final = Kind(
 TEXT: Final = _pattern("text", r"[^\x00-\x1f\x7f]+", "text", "write some text; put what looks like a number in quotes")
 PATH: Final = replace(TEXT, name="path of a file")
 NAME: Final = _pattern("name", _NAME, "a name", "use lower-case letters, digits, - and _, 63 at most")
-URL: Final = Kind("url", _read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^https?://[^\s?#@]+$"},))
+URL: Final = Kind("url", _read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s?#@]+$"},))
 HOST: Final = Kind("host name", _read_host, _same, ({"type": "string", "pattern": f"^{_HOST}$"},))
 MOUNT: Final = Kind("path", _read_mount, _same, ({"type": "string", "pattern": f"^(?:{_MOUNT})$"},))
 PATH_PATTERN: Final = Kind("path pattern", _read_path_pattern, _same, ({"type": "string", "pattern": r"^/[^\s?#]*$"},))
@@ -288,5 +289,5 @@ TROUBLE: Final = Kind(
     _write_trouble,
     ({"enum": list(_TROUBLES)}, *_number_or("[45][0-9][0-9]", type="integer", minimum=400, maximum=599)),
 )
-VERSION: Final = Kind("`1`", _read_version, _same, ({"const": 1},))
+VERSION: Final = Kind("`1`", _read_version, _same, ({"enum": [1, "1"]},))
 MODE: Final = words("enforce", "shadow")

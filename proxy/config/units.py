@@ -18,7 +18,7 @@ _FROM_M: Final = f"{_DECIMAL}m(?:{_DECIMAL}s)?(?:{_DECIMAL}ms)?"
 DURATION: Final = f"(?:{_DECIMAL}h(?:{_DECIMAL}m)?(?:{_DECIMAL}s)?(?:{_DECIMAL}ms)?|{_FROM_M}|{_FROM_S})"
 SIZE: Final = r"[0-9]+(?:B|KiB|MiB|GiB|TiB)?"
 RATE: Final = f"[0-9]+/(?:ms|s|m|h|{DURATION})"
-RATIO: Final = r"(?:[0-9]+(?:\.[0-9]+)?%|[01](?:\.[0-9]+)?|\.[0-9]+)"
+RATIO: Final = r"[0-9]+(?:\.[0-9]+)?%?|\.[0-9]+"
 STATUS: Final = r"[1-5][0-9][0-9](?:-[1-5][0-9][0-9])?"
 ADDRESS: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z](?:[0-9A-Za-z._-]*[0-9A-Za-z])?):[0-9]{1,5}"
 
@@ -201,7 +201,7 @@ def read_ratio(value: object) -> float:
 
 def _number(value: object) -> float | None:
     if isinstance(value, str):
-        if not _bounded(value) or not re.fullmatch(r"[0-9]+(?:\.[0-9]+)?%?|\.[0-9]+", value):
+        if not _bounded(value) or not re.fullmatch(RATIO, value):
             return None
         return float(value[:-1]) / 100 if value.endswith("%") else float(value)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

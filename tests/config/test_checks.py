@@ -1,0 +1,116 @@
+"""The rules that span several keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from proxy.config.load import Problem
+
+
+def about(problems: list[Problem]) -> list[str]:
+    return [f"{problem.path}: {problem.message}" for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("listen", "messages"),
+    [
+        ("{agent: 127.0.0.1:1, admin: 127.0.0.1:1}", ["listen.admin: admin and agent listen at the same address"]),
+        ("{agent: 127.0.0.1:9464}", ["listen.agent: metrics and agent listen at the same address"]),
+        ("{agent: 127.0.0.1:1, metrics: '[::]:1'}", ["listen.metrics: metrics and agent listen at the same address"]),
+        ("{agent: localhost:1, admin: 0.0.0.0:1}", ["listen.admin: admin and agent listen at the same address"]),
+        ("{agent: nowhere, admin: 127.0.0.1:7070}", ["listen.agent: 'nowhere' is not an address"]),
+    ],
+)
+def test_listeners_do_not_fight(listen: str, messages: list[str], complains: Callable[[str], list[Problem]]) -> None:
+    """Two sockets cannot have one port; a wildcard has it on every interface."""
+    assert about(complains(f"version: 1\nlisten: {listen}\napis: {{x: {{url: http://x}}}}")) == messages
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "{agent: 127.0.0.1:0, admin: 127.0.0.1:0}",
+        "{agent: name:1, admin: other:1}",
+        "{metrics: off, agent: 0.0.0.0:9464}",
+    ],
+)
+def test_listeners_that_do_not_fight(listen: str, loads: Callable[[str], object]) -> None:
+    """Any free port, other hosts, and what is off clash with nothing."""
+    assert loads(f"version: 1\nlisten: {listen}\napis: {{x: {{url: http://x}}}}")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        ("mount: /m", "mount: /m", "apis.b.mount: the same mount as 'a' ("),
+        ("mount: /m", "mount: /M", "apis.b.mount: a mount that differs only in case from that of 'a' ("),
+        ("hosts: [h, i]", "hosts: [j, H]", "apis.b.hosts.1: the api 'a' has this host already"),
+        ("hosts: [b.example]", "", "apis.b.url: the api 'a' has this host already, so that nothing would reach 'b'"),
+    ],
+)
+def test_apis_do_not_overlap(a: str, b: str, message: str, complains: Callable[[str], list[Problem]]) -> None:
+    """A call has one api, whichever way it is addressed."""
+    text = f"version: 1\napis:\n  a: {{url: http://a.example, {a}}}\n  b: {{url: http://b.example, {b}}}\n"
+    (said,) = about(complains(text))
+    assert said.startswith(message)
+
+
+def test_apis_may_share_what_is_no_surprise(loads: Callable[[str], object]) -> None:
+    """A mount within another, the root, and one vendor behind two mounts are meant so."""
+    text = "version: 1\napis:\n  a: {url: http://v.example, mount: /v}\n  b: {url: http://v.example, mount: /v/beta}\n"
+    assert loads(text + "  c: {url: http://c.example, mount: /}\n  d: {url: http://d.example}\n")
+
+
+@pytest.mark.parametrize("name", ["Stripe", "a.b", "-", "x" * 64])
+def test_names_of_apis_are_labels(name: str, complains: Callable[[str], list[Problem]]) -> None:
+    """They end in metrics, paths and file names."""
+    (problem,) = complains(f"version: 1\napis: {{{name}: {{url: http://x}}}}")
+    assert (problem.message, problem.column) == (f"{name!r} is no name of an api", 8)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("tls: {client_key: /etc/passwd}", "apis.x.tls.client_key: a key without its certificate"),
+        (
+            "routes: [{name: default, match: {methods: [GET]}}]",
+            "apis.x.routes.0.name: 'default' is the name of the calls",
+        ),
+        ("routes: [{name: r, match: {}}]", "apis.x.routes.0.match: a route that matches everything"),
+        ("routes: [{name: r, match: {methods: [get]}}]", "apis.x.routes.0.match.methods.0: 'get' is not a method"),
+        ("breaker: {open: 2m}", "apis.x.breaker.open: open is longer than max_open"),
+        ("breaker: {max_open: 5s}", "apis.x.breaker.max_open: open is longer than max_open"),
+        ("breaker: {error_ratio: off, consecutive: false}", "apis.x.breaker: nothing can open this breaker"),
+        ("retry: {backoff: {base: 3s}}", "apis.x.retry.backoff.base: base is longer than max"),
+        ("retry: {backoff: {max: 1ms}}", "apis.x.retry.backoff.max: base is longer than max"),
+        ("rate_limit: {}", "apis.x.rate_limit: 'rate' is missing"),
+        ("rate_limit: {rate: fast}", "apis.x.rate_limit.rate: 'fast' is not a rate"),
+        ("breaker: {open: 2m, max_open: long}", "apis.x.breaker.max_open: 'long' is not a duration"),
+    ],
+)
+def test_rules_within_an_api(keys: str, message: str, api: Callable[[str], list[str]]) -> None:
+    """Each at the key that the file gives; what is broken already proves nothing more."""
+    (said,) = api(keys)
+    assert said.startswith(f"5: {message}")
+
+
+def test_routes_have_names_of_their_own(api: Callable[[str], list[str]]) -> None:
+    """A name is a label of metrics."""
+    route = "{name: r, match: {methods: [GET]}}"
+    assert api(f"routes: [{route}, {route}]") == [
+        "5: apis.x.routes.1.name: two routes of 'x' have this name; give each route its own name"
+    ]
+
+
+def test_tls_without_https_is_a_mistake(complains: Callable[[str], list[Problem]]) -> None:
+    """A certificate that is never shown protects nothing."""
+    (problem,) = complains("version: 1\napis: {x: {url: http://x, tls: {server_name: y}}}")
+    assert problem.message == "the url is not https, so that this has no effect"
+
+
+def test_a_rule_broken_by_merging_is_named_once(complains: Callable[[str], list[Problem]]) -> None:
+    """A bad default that all routes inherit is one mistake at one line."""
+    text = "version: 1\ndefaults: {rate_limit: {burst: 5}}\napis:\n  a: {url: http://a}\n  b: {url: http://b}\n"
+    assert [(problem.line, problem.message) for problem in complains(text)] == [(2, "'rate' is missing")]
