@@ -1,8 +1,8 @@
 """The composition root: a configuration becomes a running process. Called by cli.py.
 
-    load -> clock, metrics, log -> runtime (chains) -> listener, metrics, admin -> ready
-    SIGHUP or a changed file -> a new runtime, or the old one and an error -> ready
-    SIGTERM -> not ready, drain -> end        a second signal -> end at once
+load -> clock, metrics, log -> runtime (chains) -> listener, metrics, admin -> ready
+SIGHUP or a changed file -> a new runtime, or the old one and an error -> ready
+SIGTERM -> not ready, drain -> end        a second signal -> end at once
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ _log = logging.getLogger("backstay")
 
 _TICK_SECONDS: Final = 0.25
 _WATCH_SECONDS: Final = 2.0
+_READ_BYTES: Final = 64 * 1024  # at most, of one read; also what bounds the bytes held for a slow reader
 _YOUNG_OBJECTS: Final = 50_000  # allocations between two collections: calls leave no cycles behind
 
 
@@ -82,7 +83,8 @@ class App:
             await self._open()
             self._handle_signals()
             self.clock.spawn(self._tick(), "tick of the breakers")
-            self.clock.spawn(watch(self.clock, self._watched, _WATCH_SECONDS, self.reload), "watch of the configuration")
+            watching = watch(self.clock, lambda: self.config.watched, _WATCH_SECONDS, self.reload)
+            self.clock.spawn(watching, "watch of the configuration")
             _settle_memory()
             self.ready = True
             _log.info("ready", extra={"agent": str(self.config.listen.agent), "apis": len(self.config.apis)})
@@ -97,6 +99,7 @@ class App:
         self.survivors = Survivors(clock, registry)
         self._access = AccessLog(self.config.log_access, sys.stdout.write, clock.wall)
         self._pseudonym = b"backstay-%08x" % int(clock.chance() * 16**8)
+        self._scratch = memoryview(bytearray(_READ_BYTES))
         self.runtime = self._build(self.config)
         self._unrouted = RequestMetrics(registry, "", "")
         limits = self.config.limits
@@ -104,6 +107,7 @@ class App:
             clock,
             self.runtime,
             self,
+            self._scratch,
             pseudonym=self._pseudonym,
             max_connections=limits.connections,
             header_limit=limits.header_bytes,
@@ -118,7 +122,7 @@ class App:
         self._cut = registry.counter("backstay_drain_cut_total")
 
     def _build(self, config: Config) -> Runtime:
-        parts = Parts(self.clock, self.registry, self.survivors, self._access)
+        parts = Parts(self.clock, self.registry, self.survivors, self._access, self._scratch)
         return Runtime(config, parts, self._pseudonym)
 
     async def _open(self) -> None:
@@ -127,16 +131,18 @@ class App:
         _log.info("listening", extra={"listener": "agent", "host": listen.agent.host, "port": port})
         if listen.metrics is None and listen.admin is None:
             return
-        from proxy.admin import api, token  # noqa: PLC0415 - aiohttp's server costs 12 MB, and may not be wanted
+        from proxy.admin import api, token  # aiohttp's server costs 12 MB, and may not be wanted
 
         if listen.metrics is not None:
             app = api.metrics_app(self.registry, lambda: self.ready)
             await self._serve_app(api, "metrics", app, listen.metrics)
         if listen.admin is not None:
-            secret, path = token.ensure_token(self.config.admin_token, Path(tempfile.gettempdir()))
+            folder = Path(tempfile.gettempdir()) / f"backstay-{listen.admin.port}"  # two sidecars may share a host
+            secret, path = token.ensure_token(self.config.admin_token, folder)
             if path is not None:
                 _log.info("admin token made", extra={"file": str(path)})
-            await self._serve_app(api, "admin", api.admin_app(Controls(self), secret), listen.admin)
+            app = api.admin_app(Controls(self), secret, hosts=[listen.admin.host])
+            await self._serve_app(api, "admin", app, listen.admin)
 
     async def _serve_app(self, api: Any, name: str, app: Any, address: Any) -> None:
         runner = await api.serve(app, address.host, address.port)
@@ -180,9 +186,6 @@ class App:
             self.survivors.tick()
 
     # --- configuration ----------------------------------------------------------------------------------
-
-    def _watched(self) -> Sequence[Path]:
-        return self.config.watched
 
     async def reload(self) -> list[str]:
         """Put the configuration on disk in force, or keep the one that is; returns what is wrong with it."""

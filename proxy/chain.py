@@ -23,6 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.core.classify import Classifier
+from proxy.model import Chain
 from proxy.policies.attempts import Attempts, Retry
 from proxy.policies.breaker import BreakerPolicy
 from proxy.policies.observe import Observe
@@ -46,15 +47,6 @@ _CREDENTIAL_FIELDS = frozenset({b"authorization", b"cookie", b"x-api-key", b"api
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """What serves a route: its names, and the beginning of its chain."""
-
-    api: str
-    route: str
-    proceed: Proceed
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
     """What chains are linked from."""
 
@@ -62,6 +54,7 @@ class Parts:
     registry: Registry
     survivors: Survivors
     access: AccessLog
+    scratch: memoryview  # the one read buffer of the wire
 
 
 def link(parts: Parts, api: Api, route: str, policies: Policies, upstream: Send) -> Chain:
@@ -111,7 +104,9 @@ class _Linker:
         if settings is None:
             return Attempts(self._parts.clock, classifier)
         budget = self._parts.survivors.budget(self._api.name, settings.budget)
-        return Retry(self._parts.clock, classifier, settings, budget, self._count_retry, self._shadow("retry"))
+        return Retry(
+            self._parts.clock, classifier, settings, budget, count=self._count_retry, shadow=self._shadow("retry")
+        )
 
     def attempt_policies(self) -> list[AttemptPolicy]:
         """The attempt stage, outermost first."""
@@ -144,7 +139,12 @@ class _Linker:
         }
         shadow = self._shadow("rate_limit") if settings.mode == "shadow" else None
         return RateLimit(
-            self._parts.clock, settings, buckets, key_of(settings.key), lambda decision: count[decision].inc(), shadow
+            self._parts.clock,
+            settings,
+            buckets,
+            key=key_of(settings.key),
+            count=lambda decision: count[decision].inc(),
+            shadow=shadow,
         )
 
     def _shadow(self, policy: str) -> Callable[[str], None]:

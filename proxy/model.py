@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -182,7 +183,14 @@ class Request:
     )  # fmt: skip
 
     def __init__(
-        self, method: bytes, target: bytes, headers: Headers, *, host: bytes = b"", http10: bool = False, body: bytes = b""
+        self,
+        method: bytes,
+        target: bytes,
+        headers: Headers,
+        *,
+        host: bytes = b"",
+        http10: bool = False,
+        body: bytes = b"",
     ) -> None:
         self.method = method
         self.target = target  # origin-form and raw; routing replaces the mount by the path of the api's url
@@ -347,6 +355,15 @@ class Attempt:
 
 Proceed: TypeAlias = Callable[[Exchange], Awaitable[Response]]
 Send: TypeAlias = Callable[[Attempt], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What serves a route: its names, which are metric labels, and the beginning of its chain."""
+
+    api: str
+    route: str
+    proceed: Proceed
 
 
 class ExchangePolicy(Protocol):

@@ -1,4 +1,4 @@
-"""A configuration made runnable: the table of routes with a linked chain behind each. Built by app.py, replaced by reload.
+"""A configuration made runnable: the table of routes, a linked chain behind each. Built and replaced by app.py.
 
 A request keeps the chain it began with; what must outlive a runtime is in state.py.
 """
@@ -9,9 +9,10 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.chain import Chain, Parts, link
+from proxy.chain import Parts, link
 from proxy.core.routing import ApiEntry, Table
 from proxy.errors import Misdirected
+from proxy.model import Chain
 from proxy.wire.pool import Endpoint, Pool, Upstream
 from proxy.wire.tls import client_context
 
@@ -57,6 +58,7 @@ class Runtime:
             Pool(
                 self._parts.clock,
                 endpoint,
+                self._parts.scratch,
                 max_connections=api.max_connections,
                 idle_seconds=api.idle_connection,
                 header_limit=self.config.limits.header_bytes,

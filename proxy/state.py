@@ -36,6 +36,7 @@ class Survivors:
         registry.computed("backstay_breaker_state", self._breaker_states)
         registry.computed("backstay_upstream_connections", self._connections)
         registry.computed("backstay_retry_budget_ratio", self._budget_ratios)
+        registry.computed("backstay_evictions_total", self._evictions)
 
     def breaker(self, name: str, settings: BreakerSettings) -> Breaker:
         """The breaker of a scope."""
@@ -89,7 +90,7 @@ class Survivors:
             self.pools.pop(name).close()
         for kind, table in (("breaker", self.breakers), ("budget", self.budgets), ("buckets", self.buckets)):
             for name in [name for name in table if (kind, name) not in used]:
-                del table[name]  # type: ignore[attr-defined]
+                del table[name]
 
     def tick(self) -> None:
         """Let time pass for the breakers that wait for it."""
@@ -112,6 +113,9 @@ class Survivors:
         now = self._clock.now()
         for name, budget in self.budgets.items():
             yield {"api": name}, max(1.0 - budget.ratio(now), 0.0)
+
+    def _evictions(self) -> Iterator[tuple[dict[str, str], float]]:
+        yield {"what": "rate_limit_keys"}, sum(buckets.evictions for buckets in self.buckets.values())
 
 
 def _same(old: Endpoint, new: Endpoint) -> bool:

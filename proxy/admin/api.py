@@ -29,7 +29,7 @@ _KEEP_ALIVE: Final = 75.0  # seconds; above the usual scrape interval
 _SHUTDOWN: Final = 1.0  # second that answers in the making get
 
 
-class ListenError(Exception):
+class ListenError(OSError):
     """A service cannot listen where it was told to; the text says why and what to do."""
 
 

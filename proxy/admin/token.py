@@ -15,7 +15,7 @@ FILE: Final = "admin-token"
 _BYTES: Final = 32  # 256 bits: beyond guessing, so that no attempt needs to be counted
 
 
-class TokenError(Exception):
+class TokenError(OSError):
     """There is no token that the admin API could be locked with; the text says what to do."""
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 _ROUNDING: Final = 1e-6  # seconds by which sums of T may be wrong; never adds up, since TAT itself is exact
 _LONG_AGO: Final = float("-inf")
@@ -150,6 +150,17 @@ class Buckets:
         self.settings = settings
         for bucket in self._buckets.values():
             bucket.reconfigure(settings, now)
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """The state as JSON-able values; no key is told, since keys may be made of credentials."""
+        remaining = [bucket.quota(now).remaining for bucket in self._buckets.values()]
+        return {
+            "limit": self.settings.quota,
+            "window": self.settings.window,
+            "keys": len(self._buckets),
+            "evictions": self.evictions,
+            "least_remaining": min(remaining, default=None),
+        }
 
     def _evict(self, now: float) -> None:
         oldest = [key for key, _ in zip(self._buckets, range(self._LOOK), strict=False)]

@@ -82,6 +82,7 @@ class Retry(Attempts):
         classifier: Classifier,
         settings: RetrySettings,
         budget: Budget,
+        *,
         count: Callable[[str, str], None],
         shadow: Callable[[str], None],
     ) -> None:

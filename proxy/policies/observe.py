@@ -32,9 +32,7 @@ class Observe:
 
     __slots__ = ("_access", "_clock", "_inflight", "_metrics", "_total")
 
-    def __init__(
-        self, clock: Clock, metrics: RequestMetrics, access: AccessLog, inflight: Gauge, total: float
-    ) -> None:
+    def __init__(self, clock: Clock, metrics: RequestMetrics, access: AccessLog, inflight: Gauge, total: float) -> None:
         self._clock = clock
         self._metrics = metrics
         self._access = access

@@ -25,6 +25,7 @@ class RateLimit:
         clock: Clock,
         settings: RateSettings,
         buckets: Buckets,
+        *,
         key: Callable[[Exchange], str],
         count: Callable[[str], None],
         shadow: Callable[[str], None] | None,

@@ -38,8 +38,8 @@ class Body:
     """See the module. Implements model.Stream."""
 
     __slots__ = (
-        "_clock", "_ended", "_idle", "_keep", "_kept", "_kept_size", "_overflowed", "_paused", "_pending", "_sink", "_size", "_source", "_timer",
-        "_until", "error", "length", "on_end", "progress", "trailers",
+        "_clock", "_ended", "_idle", "_keep", "_kept", "_kept_size", "_overflowed", "_paused", "_pending", "_sink",
+        "_size", "_source", "_timer", "_until", "error", "length", "on_end", "progress", "trailers",
     )  # fmt: skip
 
     def __init__(self, source: Source, length: int | None, clock: Clock) -> None:

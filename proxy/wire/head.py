@@ -24,7 +24,9 @@ _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e
 _COMMON_METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"})
 _VERSIONS: Final = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 
-HOP_BY_HOP: Final = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"})
+HOP_BY_HOP: Final = frozenset(
+    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
+)
 """Fields that end at the next hop (RFC 9110, 7.6.1); the parser sets them aside."""
 _ASIDE: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"via"}
 _KEPT: Final = frozenset({b"content-length", b"expect", b"via"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.wire.server import AgentConnection
@@ -12,18 +11,18 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.errors import CallError
-    from proxy.model import Request
-    from proxy.wire.server import Route
+    from proxy.model import Chain, Request
 
 _BACKLOG: Final = 4096
 _SWEEP_SECONDS: Final = 1.0
+_LAST_SECONDS: Final = 1.0  # for what was accepted just before the listener closed
 _QUIET_SECONDS: Final = 0.25  # without an exchange, before drain believes that there is none
 
 
 class Router(Protocol):
     """Finds who serves a request; replaced as a whole when the configuration is reloaded."""
 
-    def route(self, request: Request, /) -> Route:
+    def route(self, request: Request, /) -> Chain:
         """See server.Door.route."""
 
 
@@ -37,11 +36,12 @@ class Rejections(Protocol):
 class Listener:
     """See the module. Implements server.Door."""
 
-    def __init__(  # noqa: PLR0913 - each is a different collaborator
+    def __init__(
         self,
         clock: Clock,
         router: Router,
         rejections: Rejections,
+        scratch: memoryview,
         *,
         pseudonym: bytes,
         max_connections: int,
@@ -51,6 +51,7 @@ class Listener:
         self.clock = clock
         self.router = router
         self._rejections = rejections
+        self.scratch = scratch
         self.pseudonym = pseudonym
         self.max_connections = max_connections
         self.header_limit = header_limit
@@ -72,7 +73,7 @@ class Listener:
         """See server.Door."""
         self._connections.discard(connection)
 
-    def route(self, request: Request) -> Route:
+    def route(self, request: Request) -> Chain:
         """See server.Door."""
         return self.router.route(request)
 
@@ -85,12 +86,14 @@ class Listener:
     async def open(self, host: str, port: int) -> int:
         """Listen; returns the port. Raises OSError."""
         self._server = await self.clock.loop.create_server(
-            lambda: AgentConnection(self), host, port, backlog=_BACKLOG, reuse_address=True
+            lambda: AgentConnection(self),  # type: ignore[arg-type,return-value]  # a protocol by its methods
+            host,
+            port,
+            backlog=_BACKLOG,
+            reuse_address=True,
         )
         self.clock.spawn(self._sweep(), "sweep of idle connections")
         bound: int = self._server.sockets[0].getsockname()[1]
-        for sock in self._server.sockets:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return bound
 
     async def _sweep(self) -> None:
@@ -122,7 +125,7 @@ class Listener:
         await self._quiet(until)
         if self._server is not None:
             self._server.close()
-        await self._quiet(min(until, self.clock.now() + 1.0))  # what was accepted in the last moment
+        await self._quiet(self.clock.now() + _LAST_SECONDS)  # what was accepted in the last moment
         return self.close()
 
     async def _quiet(self, until: float) -> None:

@@ -44,10 +44,18 @@ class Pool:
     """See the module. ``max_connections`` and ``idle_seconds`` may be changed at any time (reload)."""
 
     def __init__(
-        self, clock: Clock, endpoint: Endpoint, *, max_connections: int, idle_seconds: float, header_limit: int
+        self,
+        clock: Clock,
+        endpoint: Endpoint,
+        scratch: memoryview,
+        *,
+        max_connections: int,
+        idle_seconds: float,
+        header_limit: int,
     ) -> None:
         self.clock = clock
         self.endpoint = endpoint
+        self.scratch = scratch
         self.max_connections = max_connections
         self.idle_seconds = idle_seconds
         self.header_limit = header_limit
@@ -109,7 +117,8 @@ class Pool:
         began = self.clock.now()
         seconds = min(attempt.connect_limit, max(attempt.exchange.deadline - began, 0.0))
         try:
-            return await self.clock.wait(self._connect(), seconds, ConnectTimeout(self._said(f"did not accept a connection in {seconds:.3g} s")))
+            late = ConnectTimeout(self._said(f"did not accept a connection in {seconds:.3g} s"))
+            return await self.clock.wait(self._connect(), seconds, late)
         except BaseException:
             self._open -= 1
             self._wake()
@@ -122,7 +131,7 @@ class Pool:
         try:
             _, connection = await aiofastnet.create_connection(
                 self.clock.loop,
-                lambda: UpstreamConnection(self),
+                lambda: UpstreamConnection(self),  # type: ignore[type-var]  # a protocol by its methods
                 at.host,
                 at.port,
                 ssl=at.tls,

@@ -20,22 +20,26 @@ if TYPE_CHECKING:
 TYPE_PREFIX: Final = "urn:backstay:problem:"
 
 _AGAIN: Final = "Do not repeat this call before then; answer from what you know or use another tool."
+_USELESS: Final = "Trying again will not help; tell the operator."
+_UNREACHED: Final = (
+    "The {api} API cannot be reached. The call was not carried out. Use another tool, or try again later."
+)
 _ADVICE: Final = {
     "circuit_open": "The {api} API is failing; Backstay will try it again in {wait}. " + _AGAIN,
     "rate_limited": "The limit on calls to the {api} API is reached; it has room again in {wait}. " + _AGAIN,
-    "pool_exhausted": "The {api} API is busy with earlier calls of yours. Make fewer calls at once, and try again in {wait}.",
-    "overloaded": "Backstay holds as many connections as it may. Make fewer calls at once, and try again in {wait}.",
-    "connect": "The {api} API cannot be reached. The call was not carried out. Use another tool, or try again later.",
-    "connect_timeout": "The {api} API cannot be reached. The call was not carried out. Use another tool, or try again later.",
-    "tls": "The {api} API does not prove its identity, so nothing was sent. Trying again will not help; tell the operator.",
-    "no_api": "No API is configured at this address. Trying again will not help; check the URL, or tell the operator.",
-    "loop": "The call came back to Backstay: its configuration points at itself. Trying again will not help; tell the operator.",
+    "pool_exhausted": "The {api} API is busy with earlier calls. Make fewer at once, and try again in {wait}.",
+    "overloaded": "Backstay holds as many connections as it may. Make fewer at once, and try again in {wait}.",
+    "connect": _UNREACHED,
+    "connect_timeout": _UNREACHED,
+    "tls": "The {api} API does not prove its identity, so nothing was sent. " + _USELESS,
+    "no_api": "No API is configured at this address; check the URL. " + _USELESS,
+    "loop": "The call came back to Backstay: its configuration points at itself. " + _USELESS,
     "internal": "Backstay failed, not the API. It is not known whether the call was carried out; tell the operator.",
-    "request_timeout": "The request did not arrive completely. It was not carried out as a whole; send it again, faster.",
+    "request_timeout": "The request did not arrive completely, and was not carried out as a whole; send it again.",
     "body_too_large": "The request is larger than the operator allows. Send less in one call.",
     "target_too_long": "The URL is longer than the operator allows. Send less in the query.",
     "headers_too_large": "The request headers are larger than the operator allows.",
-    "unsupported": "This proxy does not serve such a request. Trying again will not help; tell the operator.",
+    "unsupported": "This proxy does not serve such a request. " + _USELESS,
     "agent_gone": "The connection was closed before the answer.",
     "bad_request": "The request is malformed and was not sent. Trying again unchanged will not help.",
 }

@@ -10,7 +10,6 @@ Pipelined requests wait, as bytes, in a bounded buffer. An agent that goes away 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -35,8 +34,10 @@ from proxy.wire.incoming import read_request
 from proxy.wire.rescue import rescue
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proxy.clock import Clock
-    from proxy.model import Tunnel
+    from proxy.model import Chain, Tunnel
 
 _log = logging.getLogger("backstay.wire")
 
@@ -48,14 +49,6 @@ _DISCARD_BYTES: Final = 64 * 1024  # of an unread request body, that are read to
 _TLS_HANDSHAKE: Final = 0x16
 
 
-class Route(Protocol):
-    """What serves an exchange: the end of routing, the beginning of a chain."""
-
-    api: str
-    route: str
-    proceed: Proceed
-
-
 class Door(Protocol):
     """What all connections share (listener.py)."""
 
@@ -64,6 +57,7 @@ class Door(Protocol):
     body_limit: int | None
     draining: bool
     pseudonym: bytes  # of this instance, in Via
+    scratch: memoryview
 
     def enter(self, connection: AgentConnection, /) -> bool:
         """A connection was made; False if it is one too many."""
@@ -71,18 +65,18 @@ class Door(Protocol):
     def leave(self, connection: AgentConnection, /) -> None:
         """A connection was lost."""
 
-    def route(self, request: Request, /) -> Route:
+    def route(self, request: Request, /) -> Chain:
         """Find who serves a request, and set its path, query and upstream target. Raises AgentError."""
 
     def rejected(self, error: CallError, method: bytes, /) -> None:
         """A request was refused before it had a route."""
 
 
-class AgentConnection(asyncio.Protocol):
-    """See the module."""
+class AgentConnection:
+    """See the module. An asyncio.BufferedProtocol by its methods: a compiled class has no interpreted base."""
 
     __slots__ = (
-        "__weakref__", "_body", "_buffer", "_chunked", "_close", "_door", "_expects", "_head", "_http10", "_method",
+        "_body", "_buffer", "_chunked", "_close", "_door", "_expects", "_head", "_http10", "_method",
         "_reader", "_received", "_response", "_task", "_tunnel", "_until_close", "_writing_paused", "deadline", "state",
         "transport",
     )  # fmt: skip
@@ -118,8 +112,17 @@ class AgentConnection(asyncio.Protocol):
         if not self._door.enter(self):
             self._refuse(Overloaded(retry_after=1.0))
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See asyncio.BufferedProtocol: one buffer serves all connections, since it is emptied before the next read."""
+        del sizehint
+        return self._door.scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio.BufferedProtocol."""
+        self.data_received(bytes(self._door.scratch[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """Bytes of the agent's have come."""
         if self.state == "idle":
             self._read_head(self._buffer + data if self._buffer else data)
         elif self.state == "busy":
@@ -267,7 +270,7 @@ class AgentConnection(asyncio.Protocol):
             response = await proceed(exchange)
         except CallError as error:
             response = rescue(error, exchange)
-        except Exception:
+        except Exception:  # noqa: BLE001 -- a defect must cost one call, not the connection
             _log.exception("a call to %s failed inside Backstay", exchange.api)
             response = rescue(Internal(), exchange)
         self._task = None

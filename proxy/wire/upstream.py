@@ -36,6 +36,7 @@ class Home(Protocol):
 
     clock: Clock
     header_limit: int
+    scratch: memoryview
 
     def release(self, connection: UpstreamConnection, /) -> None:
         """The connection may serve another attempt."""
@@ -44,11 +45,11 @@ class Home(Protocol):
         """The connection is closed."""
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """See the module."""
+class UpstreamConnection:
+    """See the module. An asyncio.BufferedProtocol by its methods: a compiled class has no interpreted base."""
 
     __slots__ = (
-        "__weakref__", "_answer", "_attempt", "_body", "_buffer", "_close_after", "_future", "_home", "_informational",
+        "_attempt", "_body", "_buffer", "_close_after", "_future", "_home", "_informational",
         "_pressure", "_reader", "_response", "_upload", "closed", "idle_since", "received", "transport", "uses",
     )  # fmt: skip
 
@@ -105,8 +106,21 @@ class UpstreamConnection(asyncio.Protocol):
         """See asyncio.Protocol."""
         self.transport = cast("asyncio.Transport", transport)
 
+    def is_buffered_protocol(self) -> bool:
+        """See aiofastnet: reads go into ``get_buffer``."""
+        return True
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See asyncio.BufferedProtocol: one buffer serves all connections, since it is emptied before the next read."""
+        del sizehint
+        return self._home.scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio.BufferedProtocol."""
+        self.data_received(bytes(self._home.scratch[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """Bytes of the upstream's have come."""
         if self._attempt is None:
             self._drop(Ending.ABANDONED)  # nobody asked for this
             return
