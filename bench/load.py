@@ -20,9 +20,10 @@ UNITS = {"us": 1.0, "ms": 1000.0, "s": 1_000_000.0}
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured: requests per second, and latency in microseconds."""
+    """What wrk measured: requests per second and in all, and latency in microseconds."""
 
     rate: float
+    requests: int
     p50: float
     p99: float
 
@@ -41,9 +42,10 @@ def parse(output: str) -> Load:
         trouble = [line.strip() for line in output.splitlines() if "Non-2xx" in line or "Socket errors" in line]
         raise RuntimeError(f"calls failed under load: {'; '.join(trouble)}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if rate is None:
+    requests = re.search(r"(\d+) requests in", output)
+    if rate is None or requests is None:
         raise RuntimeError(f"not a report of wrk:\n{output}")
-    return Load(float(rate[1]), percentile(output, 50), percentile(output, 99))
+    return Load(float(rate[1]), int(requests[1]), percentile(output, 50), percentile(output, 99))
 
 
 def percentile(output: str, which: int) -> float:

@@ -108,3 +108,9 @@ def memory(pid: int, field: str = "VmRSS") -> float:
 def forget_peak(pid: int) -> None:
     """Make the peak of resident memory start from now (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, user and system (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
