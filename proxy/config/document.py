@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, assert_never
 
 import yaml
 from yaml.composer import Composer
@@ -92,6 +92,8 @@ def plain(node: Node) -> Any:
             return [plain(item) for item in node.items if not item.broken]
         case Mapping():
             return {key: plain(entry.node) for key, entry in node.entries.items() if not entry.node.broken}
+        case _:
+            assert_never(node)
 
 
 def display(node: Node) -> str:
@@ -104,6 +106,8 @@ def display(node: Node) -> str:
             return "a list"
         case Mapping():
             return "a mapping"
+        case _:
+            assert_never(node)
 
 
 def _yaml_text(value: object) -> str:
@@ -132,6 +136,8 @@ def has_broken(node: Node) -> bool:
             return node.broken or any(has_broken(item) for item in node.items)
         case Mapping():
             return node.broken or any(has_broken(entry.node) for entry in node.entries.values())
+        case _:
+            assert_never(node)
 
 
 def resolve(text: str) -> str:

@@ -14,7 +14,7 @@ from proxy.config.settings import Api, Config
 from proxy.core.routing import ApiEntry, Found, Table
 
 CHAIN: Final = ("retry", "breaker", "rate_limit", "timeout", "classify")  # outermost first; see chain.py
-_TARGET: Final = re.compile(r"(?:https?://([^/?#]*))?(/[^#]*)?", re.IGNORECASE)
+_TARGET: Final = re.compile(r"(?:https?://([^/?#]*))?(/[^#]*)?(?:#.*)?", re.IGNORECASE)
 Row: TypeAlias = tuple[str, ...]
 """A name, its value and where that came from; or a heading alone; or nothing, for an empty line."""
 

@@ -272,7 +272,9 @@ ADDRESS: Final = Kind(
 TEXT: Final = _pattern("text", r"[^\x00-\x1f\x7f]+", "text", "write some text; put what looks like a number in quotes")
 PATH: Final = replace(TEXT, name="path of a file")
 NAME: Final = _pattern("name", _NAME, "a name", "use lower-case letters, digits, - and _, 63 at most")
-URL: Final = Kind("url", _read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s?#@]+$"},))
+URL: Final = Kind(
+    "url", _read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s?#@]+$"},)
+)
 HOST: Final = Kind("host name", _read_host, _same, ({"type": "string", "pattern": f"^{_HOST}$"},))
 MOUNT: Final = Kind("path", _read_mount, _same, ({"type": "string", "pattern": f"^(?:{_MOUNT})$"},))
 PATH_PATTERN: Final = Kind("path pattern", _read_path_pattern, _same, ({"type": "string", "pattern": r"^/[^\s?#]*$"},))

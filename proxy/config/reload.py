@@ -10,13 +10,19 @@ import hashlib
 import stat
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from proxy.clock import Clock
 from proxy.config.files import listing
 
 SETTLE: Final = 0.1  # seconds without a further change before a change is believed: editors write in pieces
 _PATIENCE: Final = 50  # of those, before a file that never rests is read as it is
+
+
+class Sleeper(Protocol):
+    """What a watcher needs of a Clock."""
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait."""
 
 
 class _Seen(NamedTuple):
@@ -62,7 +68,7 @@ class Fingerprints:
 
 
 async def watch(
-    clock: Clock,
+    clock: Sleeper,
     paths_provider: Callable[[], Iterable[Path]],
     interval: float,
     on_change: Callable[[], Awaitable[object]],
@@ -89,7 +95,7 @@ async def watch(
             known = {**known, **found}
 
 
-async def _rest(clock: Clock, fingerprints: Fingerprints, found: dict[Path, bytes]) -> dict[Path, bytes]:
+async def _rest(clock: Sleeper, fingerprints: Fingerprints, found: dict[Path, bytes]) -> dict[Path, bytes]:
     """What the paths hold once they have stopped changing."""
     for _ in range(_PATIENCE):
         await clock.sleep(SETTLE)

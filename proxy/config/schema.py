@@ -248,7 +248,7 @@ class Limits(Model):
     body_bytes: Annotated[int | None, kinds.SIZE.off()] = setting(
         "off", "A request body; off, since bodies are not held."
     )
-    memory: Memory = part(Memory, "Memory for what policies keep.")
+    memory: Memory = part(Memory, "For what policies keep.")
 
 
 class Drain(Model):

@@ -1,0 +1,98 @@
+"""Every file in config/ loads, and says what its comments say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from proxy.config.explain import explain
+from proxy.config.load import load
+from proxy.config.schema import Document, Route
+from proxy.config.settings import Api, Config, Policies
+from proxy.config.validate import inner_model
+from proxy.core.retry import RetrySettings
+
+EXAMPLES = sorted(Path("config").glob("*.yaml"))
+
+
+def example(name: str) -> Config:
+    return load([Path("config") / f"{name}.yaml"], {})
+
+
+def route(api: Api, name: str) -> Policies:
+    return next(route.policies for route in api.routes if route.name == name)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_it_loads(path: Path) -> None:
+    """Without any environment, so that it can be tried as it is."""
+    config = load([path], {})
+    assert config.apis
+    for api in config.apis:
+        assert api.mount is not None
+        assert f" {api.name} " in explain(config, "GET", f"{api.mount}/x")
+
+
+def test_the_least_is_ten_lines() -> None:
+    """A newcomer reads it at a glance."""
+    assert len(Path("config/minimal.yaml").read_text().splitlines()) == 10
+    (api,) = example("minimal").apis
+    assert api.policies == Policies()
+
+
+def keys_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        here = f"{path}.{name}".lstrip(".")
+        inner = inner_model(field.annotation)
+        if inner is None or inner is Route:
+            yield here
+        else:
+            yield from keys_of(inner, here)
+
+
+def test_the_full_example_has_every_key() -> None:
+    """Every key that this version takes, except those that defaults and routes repeat."""
+    origins = example("full").origins
+    known = {key.replace("apis.", "apis.stripe.") for key in keys_of(Document) if not key.startswith("defaults.")}
+    assert known - {"apis.stripe.routes"} <= {*origins}
+
+
+def test_the_full_example_states_the_defaults() -> None:
+    """Whoever copies a line from it changes nothing."""
+    full = example("full")
+    (api,) = full.apis
+    assert (full.listen, full.limits, full.drain_timeout) == (Config().listen, Config().limits, Config().drain_timeout)
+    assert (api.policies.timeout, api.policies.breaker) == (Policies().timeout, Policies().breaker)
+    assert (api.policies.retry, api.policies.classify) == (RetrySettings(), Policies().classify)
+
+
+def test_a_model_vendor_may_stream_for_long() -> None:
+    """No cap on a stream, patience for the first token, and a question may be asked twice."""
+    (api,) = example("llm").apis
+    completions = route(api, "completions")
+    assert completions.timeout.stream is None
+    assert completions.timeout.first_byte == 120.0
+    assert completions.retry is not None
+    assert completions.retry.safe
+    assert completions.rate_limit == api.policies.rate_limit
+
+
+def test_payments_are_never_sent_twice() -> None:
+    """No route of money is declared safe, and a charge is repeated only if it was never sent."""
+    (api,) = example("payments").apis
+    charges = route(api, "charges").retry
+    assert charges is not None
+    assert (charges.safe, charges.when) == (False, frozenset({"connect"}))
+    assert not any(given.policies.retry and given.policies.retry.safe for given in api.routes)
+
+
+def test_a_quota_is_waited_for() -> None:
+    """A public API with one call a second, per subscription."""
+    search, _ = example("search-api").apis
+    limit: Any = search.policies.rate_limit
+    assert (limit.rate, limit.burst, limit.wait, limit.key) == (1.0, 1, 10.0, "header:x-subscription-token")
+    assert search.base_path == "/res/v1"

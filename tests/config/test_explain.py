@@ -1,0 +1,115 @@
+"""Explaining a call: which api and route, and every setting with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from proxy.config.explain import explain
+from proxy.config.settings import Config
+
+TEXT = """\
+version: 1
+defaults: {timeout: {total: 1m}}
+apis:
+  stripe:
+    url: https://api.stripe.com/base
+    mount: /stripe
+    retry: {backoff: {max: 1s}}
+    routes:
+      - name: charges
+        match: {methods: [POST], paths: [/v1/charges]}
+        retry: off
+        breaker: {probes: 1}
+  other:
+    url: https://${env:HOST}
+"""
+
+
+@pytest.fixture
+def config(loads: Callable[..., Config]) -> Config:
+    return loads(TEXT, HOST="hidden.example")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The words of each line, with the name of the file cut off."""
+    return [[word.rpartition("/backstay.yaml")[2] or word for word in line.split()] for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/stripe/v1/charges?x=1",
+        "http://127.0.0.1:7070/stripe/v1/charges?x=1",
+        "https://api.stripe.com/v1/charges?x=1",
+        "https://API.stripe.com:443/v1/charges?x=1#part",
+    ],
+)
+def test_finds_the_api_and_the_route(url: str, config: Config) -> None:
+    """By mount, at the agent's address, and by the host of the api."""
+    found = rows(explain(config, "post", url))
+    assert found[0] == ["POST", *rows(url)[0]]
+    assert found[1:5] == [
+        ["api", "stripe", ":4"],
+        ["route", "charges", ":9"],
+        ["path", "/v1/charges", "what", "routes", "are", "matched", "against"],
+        ["sent", "to", "https://api.stripe.com/base/v1/charges?x=1", ":5"],
+    ]
+
+
+def test_shows_every_setting_with_its_line(config: Config) -> None:
+    """Those of the defaults, of the api and of the route, and those that nobody set."""
+    found = rows(explain(config, "POST", "/stripe/v1/charges"))
+    assert ["retry", "off", ":11"] in found
+    assert ["rate_limit", "off", "default"] in found
+    assert ["probes", "1", ":12"] in found
+    assert ["total", "1m", ":2"] in found
+    assert ["connect", "2s", "default"] in found
+    assert ["failure", "[500-599]", "default"] in found
+    assert ["ca_file", "none", "default"] in found
+
+
+def test_a_call_that_matches_no_route_has_the_policies_of_the_api(config: Config) -> None:
+    """Its label is default."""
+    found = rows(explain(config, "GET", "/stripe/v1/charges"))
+    assert ["route", "default", "no", "route", "matches"] in found
+    assert ["backoff.max", "1s", ":7"] in found
+    assert ["safe", "false", "default"] in found
+
+
+def test_the_chain_stands_in_its_order(config: Config) -> None:
+    """From the outermost policy to the upstream."""
+    text = explain(config, "GET", "/stripe/v1/charges")
+    heads = ("\n  retry", "\n  breaker", "\n  rate_limit", "\n  timeout", "\n  classify", "\n  connections", "\n  tls")
+    places = [text.index(head) for head in heads]
+    assert places == sorted(places)
+
+
+def test_the_columns_are_aligned(config: Config) -> None:
+    """It is read by people."""
+    lines = explain(config, "GET", "/stripe/x").splitlines()
+    assert len({line.index("default") for line in lines if line.endswith(" default")}) == 1
+
+
+def test_secrets_stay_masked(config: Config) -> None:
+    """Even where the call names what is hidden."""
+    text = explain(config, "GET", "https://hidden.example/x")
+    assert "https://****/x" in text
+    assert "hidden.example" not in text.partition("\n")[2]
+
+
+def test_says_what_there_is_if_nothing_matches(config: Config) -> None:
+    """With mounts and hosts, so that the mistake shows."""
+    text = explain(config, "GET", "http://nowhere.example/")
+    assert "the agent gets a 404 (no_api)" in text
+    assert rows(text)[2:] == [
+        ["stripe", "http://127.0.0.1:7070/stripe", "host", "api.stripe.com"],
+        ["other", "no", "mount", "host", "****"],
+    ]
+
+
+@pytest.mark.parametrize("url", ["", "stripe/v1", "ftp://x/y"])
+def test_says_what_it_takes(url: str, config: Config) -> None:
+    """A url, or a path at the agent's address."""
+    assert "write https://host/path or /mount/path" in explain(config, "GET", url)

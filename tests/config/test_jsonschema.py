@@ -1,0 +1,105 @@
+"""The JSON Schema: complete, readable by Helm, and of one mind with the loader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from proxy.config.document import plain, read
+from proxy.config.jsonschema import json_schema
+from proxy.config.problems import Problems
+
+EXAMPLES = sorted(Path("config").glob("*.yaml"))
+
+
+def check(text: str) -> None:
+    (root,) = read(text.encode(), "f", Problems())
+    jsonschema.Draft202012Validator(json_schema()).validate(plain(root))
+
+
+def nodes(node: Any) -> Iterator[Any]:
+    yield node
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        yield from nodes(child)
+
+
+def test_it_is_a_schema() -> None:
+    """Valid by its own dialect, and plain JSON."""
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    assert json.loads(json.dumps(json_schema())) == json_schema()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_it_accepts_the_examples(path: Path) -> None:
+    """As they are written, before any expansion."""
+    check(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "version: 1",
+        "version: 1\napis: {}",
+        "version: 2\napis: {x: {url: http://x}}",
+        "version: 1\napis: {X: {url: http://x}}",
+        "version: 1\napis: {x: {}}",
+        "version: 1\napis: {x: {url: x}}",
+        "version: 1\napis: {x: {url: http://x, retrys: {}}}",
+        "version: 1\napis: {x: {url: http://x, cache: {}}}",
+        "version: 1\napis: {x: {url: http://x, timeout: off}}",
+        "version: 1\napis: {x: {url: http://x, timeout: {total: 30}}}",
+        "version: 1\napis: {x: {url: http://x, breaker: {error_ratio: 20}}}",
+        "version: 1\napis: {x: {url: http://x, retry: {attempts: 0}}}",
+        "version: 1\napis: {x: {url: http://x, retry: {when: []}}}",
+    ],
+)
+def test_it_refuses_what_the_loader_refuses(text: str) -> None:
+    """An editor underlines what would not load."""
+    with pytest.raises(jsonschema.ValidationError):
+        check(text)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "breaker: off",
+        "breaker: false",
+        "retry: {}",
+        "timeout: {first_byte: off, idle: false, total: 1h30m}",
+        "retry: {budget: 20%, when: [connect, 503, '429']}",
+        "retry: {budget: 0.2, replay_body: 1024}",
+        "rate_limit: {rate: 5/100ms, wait: 0, key: 'header:X-A'}",
+        "classify: {failure: [503, 500-599]}",
+        "mount: '${env:MOUNT}'",
+        "retry: {attempts: '${env:N:-3}', safe: '${env:SAFE}'}",
+        "tls: {ca_file: null}",
+    ],
+)
+def test_it_accepts_every_form(keys: str) -> None:
+    """Text and numbers, off and false, and placeholders."""
+    check(f"version: 1\nx-anchors: [1]\napis: {{x: {{url: http://x, {keys}}}}}")
+
+
+def test_helm_can_read_its_patterns() -> None:
+    """Helm compiles them with RE2, which knows no lookaround."""
+    patterns = [node["pattern"] for node in nodes(json_schema()) if isinstance(node, dict) and "pattern" in node]
+    assert patterns
+    assert not [pattern for pattern in patterns if "(?" in pattern.replace("(?:", "")]
+
+
+def test_every_key_has_a_sentence_and_no_unknown_one_is_allowed() -> None:
+    """What an editor shows beside a key; and defaults as a person would write them."""
+    schema = json_schema()
+    for model in (schema, *schema["$defs"].values()):
+        assert model["additionalProperties"] is False
+        assert all(key["description"] for key in model["properties"].values())
+        assert "title" not in model or model is schema
+    assert schema["$defs"]["Timeout"]["properties"]["total"]["default"] == "5m"
+    assert schema["$defs"]["Retry"]["properties"]["when"]["default"] == ["connect", "reset", "timeout", 502, 503, 504]
