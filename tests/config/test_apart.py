@@ -1,0 +1,37 @@
+"""Loading in a process of its own gives and raises the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.config.apart import load_apart
+from proxy.config.load import ConfigError, load
+
+
+def test_it_loads_the_same(tmp_path: Path) -> None:
+    """Paths and environment go there, settings come back."""
+    file = tmp_path / "a.yaml"
+    file.write_text("version: 1\nadmin_token: ${env:TOKEN}\napis: {x: {url: http://x}}")
+    env = {"TOKEN": "s3cret"}
+    assert load_apart([file], env) == load([file], env)
+
+
+def test_it_raises_the_same(tmp_path: Path) -> None:
+    """Every problem, and what to watch."""
+    file = tmp_path / "a.yaml"
+    file.write_text("version: 2\n")
+    with pytest.raises(ConfigError) as here:
+        load([file], {})
+    with pytest.raises(ConfigError) as there:
+        load_apart([file], {})
+    assert (there.value.problems, there.value.watched) == (here.value.problems, here.value.watched)
+
+
+def test_a_process_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words are in the exception."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(OSError, match="the process that loads the configuration failed"):
+        load_apart([], {})
