@@ -122,12 +122,13 @@ def all_peers() -> list[Peer]:
 
 def configure(peer: Peer, folder: Path, upstream: Upstream, policies: Policies) -> tuple[Target, list[str]]:
     """Write the configuration of a proxy on free ports; returns where it will listen, and its command."""
-    plain, secure, metrics = free_ports(3)
+    plain, secure, metrics, admin = free_ports(4)
     values: dict[str, object] = {
         "DIR": folder,
         "PLAIN_PORT": plain,
         "TLS_PORT": secure,
         "METRICS_PORT": metrics,
+        "ADMIN_PORT": admin,
         "UPSTREAM_PORT": upstream.port,
         "UPSTREAM_TLS_PORT": upstream.tls_port,
         "CA_FILE": upstream.ca_file,
