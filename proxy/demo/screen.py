@@ -176,10 +176,13 @@ def _success(_: Frame, view: View) -> str:
     return f"{percent(every.ratio)} of {every.calls}"
 
 
-def _success_outside(frame: Frame, view: View) -> str:
-    calls = [call for call in view.record.calls if frame.schedule.phase_at(call.at) is not Phase.OUTAGE]
-    outside = figures(calls)
-    return f"{percent(outside.ratio)} of {outside.calls}"
+def _success_flaky(_: Frame, view: View) -> str:
+    flaky = view.record.figures(Phase.FLAKY)
+    return f"{percent(flaky.ratio)} of {flaky.calls}"
+
+
+def _wait_for_failure(_: Frame, view: View) -> str:
+    return seconds(figures([call for call in view.record.calls if not call.ok]).mean)
 
 
 def _percentiles(_: Frame, view: View) -> str:
@@ -231,11 +234,12 @@ def _cells(frame: Frame, view: View) -> Text:
 
 
 _ROWS: Final[tuple[tuple[str, Callable[[Frame, View], str | Text]], ...]] = (
-    ("calls answered well", _success),
-    ("  outside the outage", _success_outside),
-    ("p50 / p99", _percentiles),
+    ("answered while it was flaky", _success_flaky),
+    ("average wait for a failure", _wait_for_failure),
     ("waiting for an answer now", _waiting),
     ("requests to the dead vendor", _reached),
+    ("all calls: answered", _success),
+    ("all calls: p50 / p99", _percentiles),
     ("circuit breaker now", _breaker),
     ("the vendor over time", _plot),
     ("its calls: [green]good[/], [yellow]mixed[/], [red]bad[/]", _cells),

@@ -112,8 +112,10 @@ class Sidecar:
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         limit = self._clock.now() + _START_LIMIT
         while await self._get("/readyz") is None:
-            if process.returncode is not None or self._clock.now() > limit:
-                raise DemoError(f"Backstay did not start:\n{self._last_words()}")
+            if process.returncode is not None:
+                raise DemoError(f"Backstay ended at once (exit code {process.returncode}):\n{self._last_words()}")
+            if self._clock.now() > limit:
+                raise DemoError(f"Backstay was not ready after {_START_LIMIT:.0f} s:\n{self._last_words()}")
             await self._clock.sleep(0.05)
 
     async def breaker(self) -> str:

@@ -69,8 +69,12 @@ class Side:
 
     def view(self, moment: float) -> View:
         """What the screen shows of this side."""
-        reached = self.vendor.reached[Phase.OUTAGE]
+        reached = self.outcome().reached(Phase.OUTAGE)
         return View(self.record, waiting=self.record.waiting(moment), reached=reached)
+
+    def outcome(self) -> Outcome:
+        """What became of this side so far."""
+        return Outcome(self.record, self.vendor.arrivals)
 
     async def stop(self) -> None:
         """End the agent and the vendor."""
@@ -101,11 +105,7 @@ class Stage:
                 stack.push_async_callback(stop)
             await self._open()
             await self._watch(screen)
-        return Verdict(
-            self._schedule,
-            Outcome(self._direct.record, self._direct.vendor.reached),
-            Outcome(self._ours.record, self._ours.vendor.reached),
-        )
+        return Verdict(self._schedule, self._direct.outcome(), self._ours.outcome())
 
     async def _open(self) -> None:
         await self._direct.cast(await self._direct.vendor.open())

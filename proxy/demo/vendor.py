@@ -11,7 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.clock import Clock
-from proxy.demo.schedule import Kind, Phase, Schedule
+from proxy.demo.schedule import Kind, Schedule
 
 _FOREVER: Final = 3600.0
 
@@ -20,7 +20,7 @@ class Vendor:
     """An aiohttp server on a free port of the loopback interface."""
 
     def __init__(self, schedule: Schedule, clock: Clock) -> None:
-        self.reached: Counter[Phase] = Counter()
+        self.arrivals: list[float] = []  # of requests, in seconds since the start of the story
         self._schedule = schedule
         self._clock = clock
         self._started_at: float | None = None  # monotonic seconds; None before the story begins
@@ -47,7 +47,7 @@ class Vendor:
     async def _order(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["number"])
         moment = 0.0 if self._started_at is None else self._clock.now() - self._started_at
-        self.reached[self._schedule.phase_at(moment)] += 1
+        self.arrivals.append(moment)
         fate = self._schedule.fate(number, self._visits[number], moment)
         self._visits[number] += 1
         await self._clock.sleep(_FOREVER if fate.kind is Kind.HANG else fate.delay)

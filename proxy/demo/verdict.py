@@ -7,7 +7,7 @@ vendor answer, so the outage is judged by what it costs the agent and the vendor
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,18 +39,28 @@ class Outcome:
     """One of the two sides at the end."""
 
     record: Record
-    reached: Mapping[Phase, int]  # requests that came to the vendor, by phase
+    arrivals: Sequence[float]  # of requests at the vendor, in seconds since the start
+
+    def reached(self, phase: Phase) -> int:
+        """How many requests came to the vendor in ``phase``."""
+        return sum(self.record.schedule.phase_at(moment) is phase for moment in self.arrivals)
+
+    def reached_late(self) -> int:
+        """How many came in the second half of the outage, when any breaker has had time to open."""
+        outage = self.record.schedule.span(Phase.OUTAGE)
+        return sum(outage.start + outage.length / 2 <= moment < outage.end for moment in self.arrivals)
 
     def as_json(self) -> dict[str, Any]:
         """For ``--json``."""
         phases = {
-            phase.value: {**self.record.figures(phase).as_json(), "reached_vendor": self.reached.get(phase, 0)}
+            phase.value: {**self.record.figures(phase).as_json(), "reached_vendor": self.reached(phase)}
             for phase in Phase
         }
         return {
             **self.record.figures().as_json(),
-            "reached_vendor": sum(self.reached.values()),
-            "reached_vendor_in_outage": self.reached.get(Phase.OUTAGE, 0),
+            "reached_vendor": len(self.arrivals),
+            "reached_vendor_in_outage": self.reached(Phase.OUTAGE),
+            "reached_vendor_in_second_half_of_outage": self.reached_late(),
             "served_again_after": _rounded(self.record.served_again()),
             "phases": phases,
         }
@@ -77,13 +87,13 @@ class Verdict:
         """The claims of the demonstration."""
         direct, ours = self.direct, self.backstay
         flaky = _failed_share(direct, Phase.FLAKY), _failed_share(ours, Phase.FLAKY)
-        outage = direct.reached.get(Phase.OUTAGE, 0), ours.reached.get(Phase.OUTAGE, 0)
         worst = ours.record.figures(Phase.OUTAGE).worst
         settled = ours.record.settled()
         return (
             Check("both agents made every call", _complete(direct) and _complete(ours)),
             Check("a flaky vendor fails fewer calls through Backstay", flaky[1] < flaky[0] / 4),
-            Check("in the outage far fewer requests reach the vendor through Backstay", outage[1] * 2 < outage[0]),
+            Check("once its circuit is open, hardly a request reaches the dead vendor through Backstay",
+                  ours.reached_late() * 3 < direct.reached_late()),
             Check("in the outage no call through Backstay waits for the client's timeout",
                   worst is not None and worst < self.schedule.patience),
             Check("after the outage the agent is served again",
@@ -129,11 +139,10 @@ class Verdict:
 
     def _outage(self) -> Iterator[str]:
         direct, ours = (side.record.figures(Phase.OUTAGE) for side in (self.direct, self.backstay))
-        sent = [side.reached.get(Phase.OUTAGE, 0) for side in (self.direct, self.backstay)]
         length = self.schedule.span(Phase.OUTAGE).length
         yield f"The vendor was down for {length:.0f} s. Nobody can make it answer; what differs is how the calls fail."
-        yield f"{_DIRECT}{_failures(direct)}, after {_waits(direct)}; the dead vendor was hit {_times(sent[0])}."
-        yield f"{_OURS}{_failures(ours)}, after {_waits(ours)}; it was hit {_times(sent[1])}."
+        yield f"{_DIRECT}{_failures(direct)}, after {_waits(direct)}. {_hits(self.direct)}"
+        yield f"{_OURS}{_failures(ours)}, after {_waits(ours)}. {_hits(self.backstay)}"
         if advice := (self.backstay.record.problem() or {}).get("advice"):
             yield f'{_OURS}the agent was told: "{advice}"'
 
@@ -194,8 +203,9 @@ def _waits(figures: Figures) -> str:
     return f"{seconds(figures.mean)} on average, {seconds(figures.worst)} at worst"
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+def _hits(side: Outcome) -> str:
+    times, late = side.reached(Phase.OUTAGE), side.reached_late()
+    return f"The dead vendor was hit {times} times, {late} of them in the second half."
 
 
 def _complete(side: Outcome) -> bool:

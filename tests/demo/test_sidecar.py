@@ -128,7 +128,7 @@ async def test_start_waits_for_readiness_and_the_end_is_noticed(make: Callable[[
 
 async def test_a_sidecar_that_does_not_start_is_quoted(make: Callable[[str], Sidecar]) -> None:
     """The user reads why, without looking for a log."""
-    with pytest.raises(DemoError, match=r"(?s)did not start.*bad luck"):
+    with pytest.raises(DemoError, match=r"(?s)ended at once .exit code 1.*bad luck"):
         await make("raise SystemExit('bad luck')").start("http://127.0.0.1:1", scale=1)
 
 

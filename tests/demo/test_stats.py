@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from proxy.demo.schedule import Phase, Schedule
 from proxy.demo.stats import Call, Record, figures, parse, percentile, strip
 
-
 SCHEDULE = Schedule(1, 45)
 DOWN = SCHEDULE.span(Phase.OUTAGE).start
 BACK = SCHEDULE.span(Phase.OUTAGE).end
