@@ -1,7 +1,7 @@
 """Loading in a process of its own, which takes the memory of YAML and pydantic with it when it ends.
 
 May be called by ``app`` instead of ``load``: it costs the start of an interpreter and saves some 17 MB for good.
-The other side is this module run as a program: its input and its output are pickles, from and to its parent.
+The child reads a pickled question from its parent and writes a pickled answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
 
 _ROOT: Final = str(Path(__file__).parents[2])  # where ``proxy`` is imported from
-_MAIN: Final = f"import sys; sys.path.insert(0, {_ROOT!r}); from proxy.config.apart import answer; answer()"
+_MAIN: Final = f"""
+import sys
+sys.path.insert(0, {_ROOT!r})
+from proxy.config.apart import answer
+sys.stdout.buffer.write(answer(sys.stdin.buffer.read()))
+"""
 
 
 def load_apart(paths: Sequence[Path | str], env: Mapping[str, str]) -> Config:
@@ -34,12 +39,12 @@ def load_apart(paths: Sequence[Path | str], env: Mapping[str, str]) -> Config:
     return answered
 
 
-def answer() -> None:
-    """The child: a question on standard input, a Config or a ConfigError on standard output."""
-    paths, env = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent's
+def answer(asked: bytes) -> bytes:
+    """The child's part: paths and environment in, a Config or a ConfigError out, both pickled."""
+    paths, env = pickle.loads(asked)  # noqa: S301 - our own parent's
     result: Config | ConfigError
     try:
         result = load(paths, env)
     except ConfigError as error:
         result = error
-    sys.stdout.buffer.write(pickle.dumps(result))
+    return pickle.dumps(result)

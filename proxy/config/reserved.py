@@ -11,7 +11,7 @@ from itertools import product
 from typing import Final, TypeAlias
 
 from proxy.config.document import Mapping, Node, Scalar, display, walk
-from proxy.config.problems import Problems
+from proxy.config.problems import Mark, Problems
 from proxy.config.units import is_off
 
 Path: TypeAlias = tuple[str, ...]
@@ -57,18 +57,22 @@ def refuse(root: Mapping, problems: Problems) -> None:
     """Note every reserved key and value, and take it out of the tree."""
     for path, mark, node in walk(root):
         for pattern, refused in _REFUSED:
-            if (
-                len(pattern) == len(path)
-                and all(a in ("*", b) for a, b in zip(pattern, path, strict=True))
-                and refused(node)
-            ):
+            if _fits(pattern, path) and refused(node):
                 node.broken = True
-                whole = refused is _any
-                what = repr(path[-1]) if whole else display(node)
-                place = mark if whole else node.mark
-                problems.add(
-                    place,
-                    ".".join(path),
-                    f"{what} is {REFUSAL}",
-                    "remove it" if whole else "remove it, or choose another value",
-                )
+                place, what, remedy = _said(refused, path[-1], mark, node)
+                problems.add(place, ".".join(path), f"{what} is {REFUSAL}", remedy)
+
+
+def _fits(pattern: Path, path: Path) -> bool:
+    return len(pattern) == len(path) and all(part in ("*", key) for part, key in zip(pattern, path, strict=True))
+
+
+def _said(refused: Callable[[Node], bool], key: str, mark: Mark, node: Node) -> tuple[Mark, str, str]:
+    """A key is refused where it stands, a value where it does."""
+    if refused is _any:
+        return mark, repr(key), "remove it"
+    return (
+        node.mark,
+        display(node),
+        "remove it, or write off" if refused is _on else "remove it, or choose another value",
+    )

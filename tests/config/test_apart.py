@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
 
-from proxy.config.apart import load_apart
+from proxy.config.apart import answer, load_apart
 from proxy.config.load import ConfigError, load
 
 
@@ -28,6 +29,14 @@ def test_it_raises_the_same(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as there:
         load_apart([file], {})
     assert (there.value.problems, there.value.watched) == (here.value.problems, here.value.watched)
+
+
+def test_the_child_answers_with_what_load_gives_or_raises(tmp_path: Path) -> None:
+    """Its part, without a process."""
+    file = tmp_path / "a.yaml"
+    file.write_text("version: 1\napis: {x: {url: http://x}}")
+    assert pickle.loads(answer(pickle.dumps(([str(file)], {})))) == load([file], {})
+    assert isinstance(pickle.loads(answer(pickle.dumps(([str(tmp_path / "none")], {})))), ConfigError)
 
 
 def test_a_process_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
