@@ -1,0 +1,76 @@
+"""Tests of errors.py: the one tree of ways in which a call can end without an answer of the upstream's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import pytest
+
+from proxy import errors
+from proxy.errors import AgentError, CallError, RateLimited, Refusal, UpstreamError
+
+
+def subclasses(of: type[CallError]) -> Iterator[type[CallError]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+ALL = [each for each in subclasses(CallError) if each.__module__ == errors.__name__]
+
+
+def make(kind: type[CallError]) -> CallError:
+    return RateLimited("Full.", retry_after=1.5, limit=10, window=1.0) if kind is RateLimited else kind()
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_error_can_be_answered(kind: type[CallError]) -> None:
+    """Each has a status of HTTP (or 499), a reason fit for a label, a source that observe knows, and a detail."""
+    error = make(kind)
+    assert error.status == 499 or HTTPStatus(error.status) >= 400
+    assert error.reason.replace("_", "").isalpha()
+    assert error.reason.islower()
+    assert error.source in {"agent", "backstay", "upstream"}
+    assert str(error) == error.detail
+    assert error.detail
+
+
+@pytest.mark.parametrize(
+    ("branch", "source"), [(AgentError, "agent"), (Refusal, "backstay"), (UpstreamError, "upstream")]
+)
+def test_each_branch_has_one_source(branch: type[CallError], source: str) -> None:
+    """Whose fault a call is follows from the branch of its error."""
+    assert {each.source for each in (branch, *subclasses(branch))} == {source}
+
+
+def test_reasons_are_told_apart() -> None:
+    """No two classes give themselves the same word."""
+    own = [kind.reason for kind in ALL if "reason" in vars(kind)]
+    assert len(own) == len(set(own))
+
+
+def test_the_title_is_the_detail_of_an_error_without_one() -> None:
+    """No problem+json goes out without a sentence."""
+    assert errors.CircuitOpen().detail == errors.CircuitOpen.title
+    assert errors.CircuitOpen("Three of three failed.").detail == "Three of three failed."
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ALL if kind is not RateLimited])
+def test_only_a_rate_limit_has_fields_of_its_own(kind: type[CallError]) -> None:
+    """The rest says all in the problem and in Retry-After."""
+    assert kind().headers() == ()
+    assert kind(retry_after=2.5).retry_after == 2.5
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "window", "policy", "state"),
+    [
+        (1.2, 60.0, b'"default";q=100;w=60', b'"default";r=0;t=2'),
+        (0.004, 0.1, b'"default";q=100;w=1', b'"default";r=0;t=1'),
+    ],
+)
+def test_a_rate_limit_says_its_quota(retry_after: float, window: float, policy: bytes, state: bytes) -> None:
+    """RateLimit-Policy has the quota and its window, RateLimit that nothing is left; in whole seconds, never zero."""
+    error = RateLimited("Full.", retry_after=retry_after, limit=100, window=window)
+    assert error.headers() == ((b"RateLimit-Policy", policy), (b"RateLimit", state))
