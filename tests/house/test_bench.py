@@ -1,0 +1,106 @@
+"""The parts of the bench that can be wrong without anybody noticing: what it reads, configures and reports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bench.faults import Calls, outage_figures
+from bench.load import parse
+from bench.peers import Peer, Policies, all_peers, configure
+from bench.report import SECTIONS, Results, Row, cell, markdown
+from bench.upstream import Upstream, small_body
+from proxy.config.load import load
+
+WRK = """Running 1s test @ http://127.0.0.1:1/small
+  1 threads and 32 connections
+  Latency Distribution
+     50%  812.00us
+     75%    0.95ms
+     90%    1.10ms
+     99%    1.35ms
+  36939 requests in 1.00s, 12.33MB read
+Requests/sec:  36902.11
+Transfer/sec:     12.31MB
+"""
+
+
+def test_reads_the_report_of_wrk() -> None:
+    """Rates are per second and latencies microseconds, whatever unit wrk chose."""
+    load = parse(WRK)
+    assert (load.rate, load.requests, load.p50, load.p99) == (36902.11, 36939, 812.0, 1350.0)
+
+
+@pytest.mark.parametrize("trouble", ["  Non-2xx or 3xx responses: 3", "  Socket errors: connect 0, read 1, write 0"])
+def test_a_run_in_which_calls_failed_gives_no_figure(trouble: str) -> None:
+    """An error is answered faster than a call, and would count as speed."""
+    with pytest.raises(RuntimeError, match="calls failed"):
+        parse(WRK + trouble + "\n")
+
+
+@pytest.mark.parametrize("peer", all_peers(), ids=lambda peer: peer.name)
+def test_every_template_is_filled(tmp_path: Path, peer: Peer) -> None:
+    """No @NAME@ is left in a configuration."""
+    configure(peer, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies())
+    for template in peer.templates:
+        assert not re.search(r"@[A-Z_]+@", (tmp_path / template).read_text())
+
+
+def test_backstay_is_measured_with_every_policy_on(tmp_path: Path) -> None:
+    """What the table claims to compare is what the configuration says."""
+    backstay = all_peers()[0]
+    (tmp_path / "ca.pem").touch()
+    configure(backstay, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies(attempts=4, budget_percent=50))
+    config = load([tmp_path / "backstay.yaml"], {})
+    for api in config.apis:
+        assert api.policies.breaker is not None
+        assert api.policies.rate_limit is not None
+        assert api.policies.retry is not None
+        assert (api.policies.retry.attempts, api.policies.retry.budget) == (4, 0.5)
+
+
+def test_the_small_answer_has_180_bytes() -> None:
+    """The figure that the table names."""
+    assert len(small_body()) == 180
+
+
+def test_an_outage_is_judged_by_what_the_agent_saw() -> None:
+    """The worst call is one made during the outage; `again` runs from its end to the end of the first good call."""
+    calls = Calls([(0.0, 0.1, 200), (10.0, 0.7, 503), (14.0, 0.2, 503), (72.0, 0.1, 503), (76.0, 0.5, 200)])
+    figures = outage_figures(calls, began=8.0, ended=68.0, kind="503", reached=7)
+    assert figures == {"503_attempts": 7.0, "503_worst": 0.7, "503_again": 8.5}
+
+
+def test_an_agent_that_is_never_served_again_is_reported_so() -> None:
+    """A missing figure would read as one that was not measured."""
+    figures = outage_figures(Calls([(10.0, 0.7, 503)]), began=8.0, ended=68.0, kind="refused", reached=0)
+    assert cell(figures["refused_again"], 1) == "never"
+
+
+def test_latency_is_reported_less_the_direct_way() -> None:
+    """What a proxy adds is what it takes more than no proxy."""
+    results = Results()
+    for value in (120.0, 100.0, 110.0):
+        results.add("Envoy", {"p50": value})
+    results.add("direct", {"p50": 15.0})
+    row = Row("p50", "p50", less_direct=True)
+    assert results.median(row, "Envoy") == 95.0
+    assert results.median(row, "direct") is None
+
+
+def test_the_report_names_the_machine_by_cores_and_processor_alone() -> None:
+    """No host name and no path of whoever ran it goes into the repository."""
+    results = Results(versions={"Envoy": "1.40.0"}, failures=["get Traefik: calls failed"])
+    results.add("Envoy", {"get": 30000.0})
+    page = markdown(results, ["Envoy", "direct"], "Medians.")
+    assert "| GET, 180-byte answer | 30,000 |" in page
+    assert "- get Traefik: calls failed" in page
+    assert str(Path.cwd()) not in page
+
+
+def test_no_two_rows_share_a_key() -> None:
+    """A row with another's key would print the other's figures."""
+    keys = [row.key for _, _, rows in SECTIONS for row in rows]
+    assert len(keys) == len(set(keys))
