@@ -1,0 +1,52 @@
+"""The wire under test: a vendor, the proxy and agents on loopback, and proof that nothing is left of them.
+
+A test runs on uvloop, as the program does; with ``both_loops`` on asyncio's own too, and with ``virtual_time`` on
+a loop whose clock moves by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+import uvloop
+
+from proxy.clock import Clock
+from tests.support.virtual import VirtualLoop, clock_of
+from tests.support.wire import Wire
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "both_loops: run on uvloop and on asyncio's own loop")
+    config.addinivalue_line("markers", "virtual_time: run on a loop whose time is virtual")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("virtual_time"):
+        return {"virtual": VirtualLoop}
+    if item.get_closest_marker("both_loops"):
+        return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def wire(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Wire]:
+    """See Wire. Fails the test on anything unhandled, logged as an error, or left behind."""
+    loop = asyncio.get_running_loop()
+    unhandled: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    virtual = request.node.get_closest_marker("virtual_time") is not None
+    made = Wire(clock_of(loop) if virtual else Clock(loop))
+    yield made
+    await made.stop()
+    gc.collect()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"tasks left behind: {left}"
+    assert not unhandled, unhandled
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
