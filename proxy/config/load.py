@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping as EnvMapping
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.config.files import listing
 from proxy.config.problems import ConfigError, Mark, Problem, Problems
@@ -19,6 +19,8 @@ from proxy.config.settings import Config
 if TYPE_CHECKING:
     from proxy.config.document import Mapping
     from proxy.config.schema import Document
+
+_CHECK_PATH: Final = "check the path, and that this user may read it"
 
 __all__ = ["ConfigError", "Problem", "load"]
 
@@ -72,9 +74,14 @@ def _pem_files(document: Document, root: Mapping, problems: Problems) -> list[Pa
 def _files(paths: Sequence[Path | str], problems: Problems) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
-        found = listing(path) if path.is_dir() else [path]
+        place = Mark(str(path), 1, 1)
+        try:
+            found = listing(path) if path.is_dir() else [path]
+        except OSError as error:
+            problems.add(place, "", f"the folder cannot be read: {error.strerror}", _CHECK_PATH)
+            continue
         if not found:
-            problems.add(Mark(str(path), 1, 1), "", "the folder holds no *.yaml file", "put one there, or name a file")
+            problems.add(place, "", "the folder holds no *.yaml file", "put one there, or name a file")
         files += found
     return list(dict.fromkeys(files))
 
@@ -87,8 +94,7 @@ def _read(files: Sequence[Path], problems: Problems) -> list[Mapping]:
         try:
             data = file.read_bytes()
         except OSError as error:
-            remedy = "check the path, and that this user may read it"
-            problems.add(Mark(str(file), 1, 1), "", f"the file cannot be read: {error.strerror}", remedy)
+            problems.add(Mark(str(file), 1, 1), "", f"the file cannot be read: {error.strerror}", _CHECK_PATH)
         else:
             roots += document.read(data, str(file), problems)
     return roots

@@ -100,6 +100,12 @@ def test_what_is_not_there_is_a_problem(name: str, message: str, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
+def test_a_path_that_the_system_refuses_is_a_problem() -> None:
+    """Whatever the operating system says about it."""
+    with pytest.raises(ConfigError, match="cannot be read: File name too long; check the path"):
+        load(["/" + "x" * 5000], {})
+
+
 def test_a_bad_file_does_not_hide_the_mistakes_of_another(tmp_path: Path) -> None:
     """Every file is read, whatever is wrong with the first."""
     write(tmp_path, a="log: [", b=API + "drain: {timeout: 5}")
