@@ -73,10 +73,13 @@ services:
 	@scripts/venv.sh
 
 # One stamp for each set of extras: nothing is installed again until pyproject.toml or the pins change.
+# A larger set stamps those it contains.
+CONTAINED_test := demo
+CONTAINED_dev := demo test
 .venv/.stamp-%: pyproject.toml requirements/constraints.txt | .venv/bin/python
 	@echo "setting up .venv ($*) ..."
 	@$(PIP) -e '.[$*]'
-	@touch $@
+	@touch $(foreach set,$* $(CONTAINED_$*),.venv/.stamp-$(set))
 
 .cache/helm: .venv/bin/python
 	@scripts/fetch-helm.sh $@
