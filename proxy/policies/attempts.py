@@ -74,7 +74,7 @@ class Attempts:
 class Retry(Attempts):
     """Tries again while core/retry.py says so and the budget of the api allows it."""
 
-    __slots__ = ("_budget", "_count", "_settings", "_shadow")
+    __slots__ = ("_budget", "_count", "_settings", "_shadow", "_shadowed")
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class Retry(Attempts):
         self._budget = budget
         self._count = count  # (reason, result)
         self._shadow = shadow  # (decision)
+        self._shadowed = settings.mode == "shadow"
 
     async def __call__(self, exchange: Exchange, send: Send, /) -> Response:
         """Try until an answer is good, or trying again would do harm or no good."""
@@ -129,11 +130,12 @@ class Retry(Attempts):
             remaining=exchange.deadline - now,
             chance=self._clock.chance(),
         )
+        if self._shadowed:
+            if isinstance(decision, retry.Again):
+                self._shadow("retry")
+            return None
         if isinstance(decision, retry.Stop):
             self._count(reason, decision.why)
-            return None
-        if self._settings.mode == "shadow":
-            self._shadow("retry")
             return None
         if not self._budget.withdraw(now):
             self._count(reason, "budget")
@@ -152,7 +154,6 @@ class Retry(Attempts):
         if failure is not None:
             raise failure
         assert response is not None  # noqa: S101 - there is one or the other
-        if reason in self._settings.when:
-            for name, value in retry.DO_NOT_REPEAT:
-                response.headers.set(name, value)
+        if reason in self._settings.when and not self._shadowed:
+            retry.forbid_repeats(response.headers)
         return response

@@ -16,7 +16,7 @@ from proxy.chain import Parts, link
 from proxy.clock import Clock
 from proxy.config.settings import Api, Policies
 from proxy.errors import CallError
-from proxy.model import Attempt, Ending, Exchange, Headers, Proceed, Request, Response, Sink
+from proxy.model import Attempt, Ending, Exchange, Headers, Proceed, Request, Response, Sink, Verdict
 from proxy.state import Survivors
 from proxy.telemetry.log import AccessLog
 from proxy.telemetry.metrics import Registry
@@ -123,12 +123,14 @@ class Script:
         self.steps = list(steps)
         self.at: list[float] = []
         self.attempts: list[Attempt] = []
+        self.verdicts: list[Verdict] = []  # in the order of settling
         self.running = 0  # at this moment
         self.peak = 0  # at once
 
     async def __call__(self, attempt: Attempt, /) -> Response:
         self.at.append(self._clock.now())
         self.attempts.append(attempt)
+        attempt.on_settle(self.verdicts.append)
         step = self.steps[0] if len(self.steps) == 1 else self.steps.pop(0)
         self.running += 1
         self.peak = max(self.peak, self.running)
