@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
 from proxy.core.bucket import Limited
@@ -53,14 +54,16 @@ class RateLimit:
                     window=self._settings.window,
                 )
             self._shadow("limited")
-        elif decision.delay:
-            await self._delay(exchange, decision.delay)
-        else:
-            self._count("allowed")
-        try:
             return await send(attempt)
-        except Refusal:
-            bucket.give_back()  # nothing was sent
+        try:
+            if decision.delay:
+                await self._delay(exchange, decision.delay)
+            else:
+                self._count("allowed")
+            return await send(attempt)
+        except (Refusal, CancelledError):
+            if attempt.sent_at is None:  # nothing was spent: and a queue of agents that left must delay nobody
+                bucket.give_back()
             raise
 
     async def _delay(self, exchange: Exchange, seconds: float) -> None:
