@@ -69,11 +69,11 @@ def test_a_reload_keeps_spent_tokens_spent() -> None:
     """At twice the rate the three tokens that were spent come back in half the time."""
     bucket = Bucket(TEN)
     for _ in range(3):
-        bucket.take(0.0, 0.0)
-    bucket.reconfigure(dataclasses.replace(TEN, rate=20.0), 0.0)
-    assert bucket.quota(0.0) == Quota(limit=10, remaining=2, reset=approx(0.15), window=1.0)
-    bucket.reconfigure(dataclasses.replace(TEN, burst=2), 0.0)
-    assert bucket.take(0.0, 0.0) == Limited(approx(0.2))
+        bucket.take(9.0, 0.0)
+    bucket.reconfigure(dataclasses.replace(TEN, rate=20.0), 9.0)
+    assert bucket.quota(9.0) == Quota(limit=10, remaining=2, reset=approx(0.15), window=1.0)
+    bucket.reconfigure(dataclasses.replace(TEN, burst=2), 9.0)
+    assert bucket.take(9.0, 0.0) == Limited(approx(0.2))
 
 
 def test_a_full_bucket_is_idle() -> None:

@@ -106,6 +106,8 @@ def test_again_only_if_every_question_allows_it(
         (errors.AgentGone(), None),
         (503, "503"),
         (429, "429"),
+        (400, "400"),
+        (399, None),
         (200, None),
     ],
 )

@@ -28,6 +28,7 @@ def ask(*pairs: tuple[bytes, bytes], wall: float = WALL) -> float | None:
         (b"Sunday, 06-Nov-94 08:50:07 GMT", 30.0),
         (b"Sun Nov  6 08:50:07 1994", 30.0),
         (b"Sun, 06 Nov 1994 08:50:07 -0000", 30.0),
+        (b"Sun, 06 Nov 1994 09:50:07 +0100", 30.0),
         (b"Sun, 06 Nov 1994 08:00:00 GMT", 0.0),
     ],
 )
@@ -70,7 +71,7 @@ def test_a_reset_counts_only_if_its_quota_is_spent() -> None:
     """Resets stand on every answer, so tokens that are left ask for no wait; of two spent quotas the longer counts."""
     requests = (b"x-ratelimit-reset-requests", b"2s")
     tokens = (b"x-ratelimit-reset-tokens", b"6m0s")
-    left = (b"x-ratelimit-remaining-tokens", b"149000")
+    left = (b"x-ratelimit-remaining-tokens", b"1")
     spent = (b"x-ratelimit-remaining-requests", b"0")
     assert ask(requests, tokens, left, spent) == 2.0
     assert ask(requests, tokens, spent) == 360.0
