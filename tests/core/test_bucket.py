@@ -207,6 +207,16 @@ def test_there_are_never_more_buckets_than_the_capacity(keys: list[int], capacit
         assert buckets.get(str(key), step / 10) is bucket
 
 
+def test_the_snapshot_tells_the_least_and_no_key() -> None:
+    """Keys may be made of credentials; before the first call there is nothing to tell."""
+    buckets = Buckets(TEN, 4)
+    assert buckets.snapshot(0.0)["least_remaining"] is None
+    buckets.get("secret", 0.0).take(0.0, 0.0)
+    buckets.get("other", 0.0)
+    expected = {"limit": 10, "window": 1.0, "keys": 2, "evictions": 0, "least_remaining": 4}
+    assert buckets.snapshot(0.0) == expected
+
+
 def test_a_reload_reaches_every_bucket_old_and_new() -> None:
     """The new burst counts for the keys that are known and for those to come."""
     buckets = Buckets(TEN, 4)
