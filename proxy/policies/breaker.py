@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from proxy.core.breaker import Breaker, Refused, Ticket
 from proxy.core.retry import safe_to_resend
 from proxy.errors import CircuitOpen
+from proxy.model import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.clock import Clock
-    from proxy.model import Attempt, Response, Send, Verdict
+    from proxy.model import Attempt, Response, Send
 
 
 class BreakerPolicy:
@@ -55,7 +56,10 @@ class BreakerPolicy:
         self._breaker.answered(ticket, verdict, now, attempt.retry_after)
 
     def _settle(self, attempt: Attempt, ticket: Ticket, verdict: Verdict) -> None:
-        self._breaker.settle(ticket, verdict, self._clock.now(), attempt.retry_after)
+        if verdict is Verdict.IGNORED and attempt.sent_at is None:
+            self._breaker.give_back(ticket, self._clock.now())  # refused further in, or nobody waited for it
+        else:
+            self._breaker.settle(ticket, verdict, self._clock.now(), attempt.retry_after)
 
 
 def _detail(refused: Refused) -> str:
