@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
 
-from proxy.chain import Parts, link
+from proxy.chain import link
 from proxy.clock import Clock
 from proxy.config.settings import Api, Policies
 from proxy.errors import CallError
 from proxy.model import Attempt, Ending, Exchange, Headers, Proceed, Request, Response, Sink, Verdict
-from proxy.state import Survivors
+from proxy.state import Parts, Survivors
 from proxy.telemetry.log import AccessLog
 from proxy.telemetry.metrics import Registry
 
