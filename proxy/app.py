@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from proxy import __version__
-from proxy.chain import Parts
 from proxy.clock import Clock
 from proxy.config.load import ConfigError, load
 from proxy.config.reload import watch
 from proxy.control import Controls
 from proxy.runtime import Runtime
-from proxy.state import Survivors
+from proxy.state import Parts, Survivors
 from proxy.telemetry.log import AccessLog, setup
 from proxy.telemetry.metrics import Registry
 from proxy.telemetry.requests import RequestMetrics

@@ -18,7 +18,6 @@ its chain, and costs nothing. Chains are linked once, when the configuration is 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,27 +33,13 @@ from proxy.telemetry.requests import RequestMetrics
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proxy.clock import Clock
     from proxy.config.settings import Api, Policies
     from proxy.core.breaker import BreakerSettings
     from proxy.core.bucket import RateSettings
     from proxy.model import AttemptPolicy, Exchange, ExchangePolicy, Proceed, Send
-    from proxy.state import Survivors
-    from proxy.telemetry.log import AccessLog
-    from proxy.telemetry.metrics import Registry
+    from proxy.state import Parts
 
 _CREDENTIAL_FIELDS = frozenset({b"authorization", b"cookie", b"x-api-key", b"api-key", b"proxy-authorization"})
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What chains are linked from."""
-
-    clock: Clock
-    registry: Registry
-    survivors: Survivors
-    access: AccessLog
-    scratch: memoryview  # the one read buffer of the wire
 
 
 def link(parts: Parts, api: Api, route: str, policies: Policies, upstream: Send) -> Chain:
@@ -131,21 +116,15 @@ class _Linker:
     def _rate_limit(self, settings: RateSettings) -> RateLimit:
         name = self._api.name if settings.key != "route" else f"{self._api.name}/{self._route}"
         buckets = self._parts.survivors.bucket(name, settings)
-        count = {
+        counts = {
             decision: self._parts.registry.counter(
                 "backstay_ratelimit_decisions_total", api=self._api.name, route=self._route, decision=decision
             )
             for decision in ("allowed", "delayed", "limited")
         }
         shadow = self._shadow("rate_limit") if settings.mode == "shadow" else None
-        return RateLimit(
-            self._parts.clock,
-            settings,
-            buckets,
-            key=key_of(settings.key),
-            count=lambda decision: count[decision].inc(),
-            shadow=shadow,
-        )
+        key = None if settings.key in ("api", "route") else key_of(settings.key)
+        return RateLimit(self._parts.clock, settings, buckets, counts, key=key, shadow=shadow)
 
     def _shadow(self, policy: str) -> Callable[[str], None]:
         def count(decision: str) -> None:
@@ -162,12 +141,10 @@ class _Linker:
 
 
 def key_of(kind: str) -> Callable[[Exchange], str]:
-    """What a keyed policy tells calls apart by: ``api``, ``route``, ``credential`` or ``header:NAME``."""
+    """What a keyed policy tells calls apart by: ``credential`` or ``header:NAME``."""
     if kind == "credential":
         return credential_of
-    if kind.startswith("header:"):
-        return partial(_header_of, kind.removeprefix("header:").lower().encode())
-    return lambda _: ""
+    return partial(_header_of, kind.removeprefix("header:").lower().encode())
 
 
 def credential_of(exchange: Exchange) -> str:

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.chain import Parts, link
+from proxy.chain import link
 from proxy.core.routing import ApiEntry, Table
 from proxy.errors import Misdirected
 from proxy.model import Chain
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from proxy.config.settings import Api, Config, Policies, Tls
     from proxy.model import Request
+    from proxy.state import Parts
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -6,6 +6,7 @@ no bucket refills and no connection is lost because a file changed. What no chai
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.core.breaker import Breaker, BreakerSettings, State, Transition
@@ -16,10 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.clock import Clock
+    from proxy.telemetry.log import AccessLog
     from proxy.telemetry.metrics import Registry
     from proxy.wire.pool import Endpoint, Pool
 
 _KEYS_PER_LIMIT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What chains are linked from."""
+
+    clock: Clock
+    registry: Registry
+    survivors: Survivors
+    access: AccessLog
+    scratch: memoryview  # the one read buffer of the wire
 
 
 class Survivors:

@@ -149,7 +149,7 @@ class Counter:
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value: float = 0
+        self.value: float = 0.0
 
     def inc(self, n: float = 1) -> None:
         """Add ``n``, which is not negative (not checked: hot path)."""
@@ -165,7 +165,7 @@ class Gauge:
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value: float = 0
+        self.value: float = 0.0
 
     def set(self, value: float) -> None:
         """Make it ``value``."""

@@ -76,13 +76,15 @@ class AgentConnection:
     """See the module. An asyncio.BufferedProtocol by its methods: a compiled class has no interpreted base."""
 
     __slots__ = (
-        "_body", "_buffer", "_chunked", "_close", "_door", "_expects", "_head", "_http10", "_method",
-        "_reader", "_received", "_response", "_task", "_tunnel", "_until_close", "_writing_paused", "deadline", "state",
-        "transport",
+        "_body", "_buffer", "_chunked", "_clock", "_close", "_door", "_expects", "_head", "_http10", "_method",
+        "_reader", "_received", "_response", "_scratch", "_task", "_tunnel", "_until_close", "_writing_paused",
+        "deadline", "state", "transport",
     )  # fmt: skip
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._clock = door.clock
+        self._scratch = door.scratch
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self.state = "idle"  # idle | busy | tunnel | lingering | closed
         self.deadline = inf  # monotonic seconds; past it the listener calls expire()
@@ -108,18 +110,18 @@ class AgentConnection:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         self.transport = cast("asyncio.Transport", transport)
-        self.deadline = self._door.clock.now() + HEAD_SECONDS
+        self.deadline = self._clock.now() + HEAD_SECONDS
         if not self._door.enter(self):
             self._refuse(Overloaded(retry_after=1.0))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio.BufferedProtocol: one buffer serves all connections, since it is emptied before the next read."""
         del sizehint
-        return self._door.scratch
+        return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         """See asyncio.BufferedProtocol."""
-        self.data_received(bytes(self._door.scratch[:nbytes]))
+        self.data_received(bytes(self._scratch[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the agent's have come."""
@@ -195,13 +197,13 @@ class AgentConnection:
             self._refuse(BadRequest("These bytes are not HTTP. This port speaks http://, not https://."))
         else:
             if data and not self._buffer:
-                self.deadline = self._door.clock.now() + HEAD_SECONDS
+                self.deadline = self._clock.now() + HEAD_SECONDS
             self._buffer = data
 
     def _take(self, data: bytes, end: int) -> None:
         """A complete head is here. Raises Malformed, AgentError."""
         door = self._door
-        started = door.clock.now()
+        started = self._clock.now()
         request = read_request(data, end, door.pseudonym)
         self.state, self.deadline = "busy", inf
         self._method, self._http10 = request.method, request.http10
@@ -217,7 +219,7 @@ class AgentConnection:
             return
         exchange = Exchange(request, route.api, route.route, started)
         exchange.inform = self._inform
-        self._task = door.clock.loop.create_task(self._serve(exchange, route.proceed))
+        self._task = self._clock.loop.create_task(self._serve(exchange, route.proceed))
 
     def _begin_body(self, request: Request, rest: bytes) -> None:
         length = request.length
@@ -230,7 +232,7 @@ class AgentConnection:
             request.body = payload
             self._buffer = rest
             return
-        self._body = request.stream = Body(self, length if length >= 0 else None, self._door.clock)
+        self._body = request.stream = Body(self, length if length >= 0 else None, self._clock)
         self._body.limit(idle=BODY_IDLE_SECONDS, whole=None)
         self._reader = reader
         self._feed(payload, complete=complete, rest=rest)
@@ -409,15 +411,15 @@ class AgentConnection:
             self._end(linger=self._reader is not None or bool(self._buffer))
         elif self._reader is not None:
             self.state, self._received = "discarding", 0
-            self.deadline = self._door.clock.now() + LINGER_SECONDS
+            self.deadline = self._clock.now() + LINGER_SECONDS
             self.resume_body()
         else:
             self._rest()
 
     def _rest(self) -> None:
-        self.state, self.deadline = "idle", self._door.clock.now() + IDLE_SECONDS
+        self.state, self.deadline = "idle", self._clock.now() + IDLE_SECONDS
         if self._buffer:
-            self._door.clock.loop.call_soon(self._next)
+            self._clock.loop.call_soon(self._next)
 
     def _discard(self, data: bytes) -> None:
         """Read past the rest of a body that nobody wanted, if it is short, to keep the connection."""
@@ -445,7 +447,7 @@ class AgentConnection:
         self._forget()
         if linger and self.transport.can_write_eof():
             self.state = "lingering"
-            self.deadline = self._door.clock.now() + LINGER_SECONDS
+            self.deadline = self._clock.now() + LINGER_SECONDS
             self.transport.write_eof()
             self.resume_body()
         else:

@@ -49,12 +49,15 @@ class UpstreamConnection:
     """See the module. An asyncio.BufferedProtocol by its methods: a compiled class has no interpreted base."""
 
     __slots__ = (
-        "_attempt", "_body", "_buffer", "_close_after", "_future", "_home", "_informational",
-        "_pressure", "_reader", "_response", "_upload", "closed", "idle_since", "received", "transport", "uses",
+        "_attempt", "_body", "_buffer", "_clock", "_close_after", "_future", "_home", "_informational",
+        "_pressure", "_reader", "_response", "_scratch", "_upload", "closed", "idle_since", "received", "transport",
+        "uses",
     )  # fmt: skip
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._clock = home.clock
+        self._scratch = home.scratch
         self.transport: asyncio.Transport | None = None
         self.closed = False
         self.uses = 0  # attempts that were started on it
@@ -78,11 +81,11 @@ class UpstreamConnection:
         transport = cast("asyncio.Transport", self.transport)
         request = attempt.exchange.request
         self._attempt = attempt
-        self._future = future = self._home.clock.loop.create_future()
+        self._future = future = self._clock.loop.create_future()
         self.received = self._close_after = False
         self._informational = 0
         self.uses += 1
-        attempt.sent(self._home.clock.now())
+        attempt.sent(self._clock.now())
         stream = request.stream
         if stream is None:
             transport.write(head + request.body if request.body else head)
@@ -113,11 +116,11 @@ class UpstreamConnection:
     def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio.BufferedProtocol: one buffer serves all connections, since it is emptied before the next read."""
         del sizehint
-        return self._home.scratch
+        return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
         """See asyncio.BufferedProtocol."""
-        self.data_received(bytes(self._home.scratch[:nbytes]))
+        self.data_received(bytes(self._scratch[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the upstream's have come."""
@@ -178,7 +181,7 @@ class UpstreamConnection:
         nominated = fields.tokens(b"connection") if b"connection" in fields.aside else _NOTHING
         self._close_after = (b"keep-alive" not in nominated) if http10 else (b"close" in nominated)
         attempt = cast("Attempt", self._attempt)
-        attempt.first_byte_at = self._home.clock.now()
+        attempt.first_byte_at = self._clock.now()
         method = attempt.exchange.request.method
         length = framing.response_length(fields.aside, status=status, method=method, http10=http10)
         response = Response(status, fields.headers(nominated), reason)
@@ -219,7 +222,7 @@ class UpstreamConnection:
     def _open(self, response: Response, reader: framing.Reader, length: int) -> None:
         self._reader = reader
         self._response = response
-        self._body = body = Body(self, length if length >= 0 else None, self._home.clock)
+        self._body = body = Body(self, length if length >= 0 else None, self._clock)
         body.on_end = response.end
         response.stream, response.ending = body, None
 
@@ -272,7 +275,7 @@ class UpstreamConnection:
         if not attempt.exchange.request.upgrade or fields.tokens(b"upgrade") != [b"websocket"]:
             raise Malformed("it switches protocols without being asked")
         self._close_after = True
-        attempt.first_byte_at = self._home.clock.now()
+        attempt.first_byte_at = self._clock.now()
         response = Response(101, fields.headers([]), reason)
         response.headers.add(b"Connection", b"Upgrade")
         response.headers.add(b"Upgrade", b"websocket")
