@@ -5,7 +5,7 @@ PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs docs-check generated-docs chart-check image-check lock services clean distclean
+.PHONY: help run test test-compiled lint bench docs docs-check generated-docs chart-check image-check lock services clean distclean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,13 +23,17 @@ else
 	@$(BIN)/pytest -q $(ARGS)
 endif
 
+test-compiled: .cache/compiled/.stamp-test ## the tests of the hot path, against the compiled build
+	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
+	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -p no:cacheprovider tests/core tests/policies tests/wire tests/e2e
+
 lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: .venv/.stamp-bench ## beside Envoy, nginx, HAProxy and Traefik; writes bench/RESULTS.md (ARGS="--only get --quick")
+bench: .venv/.stamp-bench .cache/compiled/.stamp ## beside Envoy, nginx, HAProxy and Traefik; writes bench/RESULTS.md (ARGS="--only get --quick")
 	@bench/setup.sh
 	@$(BIN)/python -m bench.run $(ARGS)
 
@@ -68,6 +72,16 @@ distclean: clean ## remove .venv too
 services:
 
 # ------------------------------------------------------------------------------------------------ set-up
+
+# The wheel whose hot path is compiled, as the image has it.
+.cache/compiled/.stamp: $(shell find proxy -name '*.py') pyproject.toml requirements/constraints.txt | .venv/bin/python
+	@scripts/compiled.sh
+	@touch $@
+
+.cache/compiled/.stamp-test: .cache/compiled/.stamp
+	@.cache/compiled/bin/pip -qq --disable-pip-version-check --no-input install -c requirements/constraints.txt \
+	  $$(.venv/bin/python -c 'import tomllib; print(*(e for e in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"] if not e.startswith("backstay")))')
+	@touch $@
 
 .venv/bin/python:
 	@scripts/venv.sh

@@ -88,6 +88,10 @@ class Target:
         return self.process.pid
 
 
+COMPILED = str(Path(__file__).parent.parent / ".cache/compiled/bin/backstay")
+"""The build whose hot path is machine code: what the image holds."""
+
+
 def script(name: str) -> str:
     """A program that a package put beside this Python."""
     return str(Path(sys.executable).parent / name)
@@ -100,13 +104,19 @@ def envoy_binary() -> str:
     return os.path.join(folders[0], "_bin", "envoy") if folders else "envoy"  # noqa: PTH118
 
 
+def backstay(name: str, program: str) -> Peer:
+    """Backstay, as one of its two builds."""
+    return Peer(name, ["backstay.yaml"], [program, "run", "{config}"], [program, "version"], tls_path="/tls")
+
+
 def all_peers() -> list[Peer]:
     """Backstay first, then its peers."""
     envoy = envoy_binary()
-    backstay, traefik = script("backstay"), script("traefik")
+    traefik = script("traefik")
     quiet = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     return [
-        Peer("Backstay", ["backstay.yaml"], [backstay, "run", "{config}"], [backstay, "version"], tls_path="/tls"),
+        backstay("Backstay", COMPILED),
+        backstay("Backstay, not compiled", script("backstay")),
         Peer("Envoy", ["envoy.yaml"], [envoy, "-c", "{config}", *quiet], [envoy, "--version"]),
         Peer("nginx", ["nginx.conf"], [NGINX, "-p", "{folder}", "-c", "{config}", "-e", "stderr"], [NGINX, "-v"]),
         Peer("HAProxy", ["haproxy.cfg"], [HAPROXY, "-db", "-f", "{config}"], [HAPROXY, "-v"]),

@@ -78,7 +78,7 @@ class TestInstruments:
         counter = Registry().counter("backstay_drain_cut_total")
         counter.inc()
         counter.inc(2)
-        assert repr(counter) == "<Counter 3>"
+        assert repr(counter) == "<Counter 3.0>"
 
     def test_gauge_moves_both_ways(self) -> None:
         """A gauge is set, raised and lowered."""
@@ -86,7 +86,7 @@ class TestInstruments:
         gauge.set(5)
         gauge.inc()
         gauge.dec(3)
-        assert repr(gauge) == "<Gauge 3>"
+        assert repr(gauge) == "<Gauge 3.0>"
 
     def test_a_bucket_includes_its_bound(self) -> None:
         """An observation equal to a bound counts below it, as `le` says; a larger one above."""
