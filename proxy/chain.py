@@ -88,7 +88,7 @@ class _Linker:
         classifier, settings = Classifier(self._policies.classify), self._policies.retry
         if settings is None:
             return Attempts(self._parts.clock, classifier)
-        budget = self._parts.survivors.budget(self._api.name, settings.budget)
+        budget = self._parts.survivors.budget(self._scopes("api"), settings.budget)
         return Retry(
             self._parts.clock, classifier, settings, budget, count=self._count_retry, shadow=self._shadow("retry")
         )
@@ -104,18 +104,13 @@ class _Linker:
         return policies
 
     def _breaker(self, settings: BreakerSettings) -> BreakerPolicy:
-        names = {
-            "api": self._api.name,
-            "route": f"{self._api.name}/{self._route}",
-            "host": f"{self._api.host}:{self._api.port}",
-        }
-        breaker = self._parts.survivors.breaker(names[settings.scope], settings)
+        breaker = self._parts.survivors.breaker(self._scopes(settings.scope), settings)
         shadow = self._shadow("breaker") if settings.mode == "shadow" else None
         return BreakerPolicy(self._parts.clock, breaker, declared_safe=self._declared_safe, shadow=shadow)
 
     def _rate_limit(self, settings: RateSettings) -> RateLimit:
-        name = self._api.name if settings.key != "route" else f"{self._api.name}/{self._route}"
-        buckets = self._parts.survivors.bucket(name, settings)
+        scope = "route" if settings.key == "route" else "api"
+        buckets = self._parts.survivors.bucket(self._scopes(scope), settings)
         counts = {
             decision: self._parts.registry.counter(
                 "backstay_ratelimit_decisions_total", api=self._api.name, route=self._route, decision=decision
@@ -125,6 +120,15 @@ class _Linker:
         shadow = self._shadow("rate_limit") if settings.mode == "shadow" else None
         key = None if settings.key in ("api", "route") else key_of(settings.key)
         return RateLimit(self._parts.clock, settings, buckets, counts, key=key, shadow=shadow)
+
+    def _scopes(self, widest: str) -> list[str]:
+        """The names under which this route may share state with others, widest first."""
+        names = {
+            "host": f"{self._api.host}:{self._api.port}",
+            "api": self._api.name,
+            "route": f"{self._api.name}/{self._route}",
+        }
+        return list(names.values())[list(names).index(widest) :]
 
     def _shadow(self, policy: str) -> Callable[[str], None]:
         def count(decision: str) -> None:

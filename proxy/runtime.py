@@ -66,6 +66,7 @@ class Runtime:
             ),
         )
 
+        default = self._chain(api, "default", api.policies, pool)  # first: what the api shares goes by its own rules
         routes = [(route.match, self._chain(api, route.name, route.policies, pool)) for route in api.routes]
         return ApiEntry(
             name=api.name,
@@ -73,7 +74,7 @@ class Runtime:
             hosts=(api.host, *api.hosts),
             base_path=api.base_path,
             routes=tuple(routes),
-            default=self._chain(api, "default", api.policies, pool),
+            default=default,
         )
 
     def _chain(self, api: Api, route: str, policies: Policies, pool: Pool) -> Chain:

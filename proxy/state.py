@@ -6,7 +6,7 @@ no bucket refills and no connection is lost because a file changed. What no chai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from proxy.core.breaker import Breaker, BreakerSettings, State, Transition
@@ -14,7 +14,7 @@ from proxy.core.bucket import Buckets, RateSettings
 from proxy.core.budget import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from proxy.clock import Clock
     from proxy.telemetry.log import AccessLog
@@ -45,15 +45,26 @@ class Survivors:
         self.budgets: dict[str, Budget] = {}
         self.buckets: dict[str, Buckets] = {}
         self.pools: dict[str, Pool] = {}
-        self._used: set[tuple[str, str]] = set()
+        self._used: dict[tuple[str, str], object] = {}  # (kind, name) -> the rules it goes by, in the present linking
         registry.computed("backstay_breaker_state", self._breaker_states)
         registry.computed("backstay_upstream_connections", self._connections)
         registry.computed("backstay_retry_budget_ratio", self._budget_ratios)
         registry.computed("backstay_evictions_total", self._evictions)
 
-    def breaker(self, name: str, settings: BreakerSettings) -> Breaker:
-        """The breaker of a scope."""
-        self._used.add(("breaker", name))
+    def _claim(self, kind: str, names: Sequence[str], rules: object) -> str:
+        """The first of ``names``, widest first, that goes by these rules or by none yet; the last may be set anew.
+
+        One circuit or bucket has one set of rules: a route that overrides those of its api gets its own.
+        """
+        for name in names:
+            if self._used.setdefault((kind, name), rules) == rules:
+                return name
+        self._used[kind, names[-1]] = rules
+        return names[-1]
+
+    def breaker(self, names: Sequence[str], settings: BreakerSettings) -> Breaker:
+        """The breaker of a scope, or of the next narrower one if other rules hold for that."""
+        name = self._claim("breaker", names, replace(settings, scope="api", mode="enforce"))
         now = self._clock.now()
         if (breaker := self.breakers.get(name)) is not None:
             breaker.reconfigure(settings, now)
@@ -68,17 +79,17 @@ class Survivors:
         breaker = self.breakers[name] = Breaker(settings, count, now=now)
         return breaker
 
-    def budget(self, name: str, ratio: float | None) -> Budget:
-        """The retry budget of an api."""
-        self._used.add(("budget", name))
+    def budget(self, names: Sequence[str], ratio: float | None) -> Budget:
+        """The retry budget of an api, or of a route whose budget is another."""
+        name = self._claim("budget", names, ratio)
         if (budget := self.budgets.get(name)) is None:
             budget = self.budgets[name] = Budget(ratio)
         budget.share = ratio
         return budget
 
-    def bucket(self, name: str, settings: RateSettings) -> Buckets:
-        """The buckets of a rate limit."""
-        self._used.add(("buckets", name))
+    def bucket(self, names: Sequence[str], settings: RateSettings) -> Buckets:
+        """The buckets of an api's rate limit, or of a route whose limit is another."""
+        name = self._claim("buckets", names, (settings.key, settings.rate, settings.burst))
         if (buckets := self.buckets.get(name)) is None:
             buckets = self.buckets[name] = Buckets(settings, _KEYS_PER_LIMIT)
         buckets.reconfigure(settings, self._clock.now())
@@ -86,10 +97,11 @@ class Survivors:
 
     def pool(self, name: str, made: Pool) -> Pool:
         """The pool of an api: the old one with new bounds, unless it leads elsewhere now."""
-        self._used.add(("pool", name))
+        self._claim("pool", [name], None)
         pool = self.pools.get(name)
         if pool is not None and _same(pool.endpoint, made.endpoint):
             pool.max_connections, pool.idle_seconds = made.max_connections, made.idle_seconds
+            pool.header_limit = made.header_limit
             return pool
         if pool is not None:
             pool.close()
@@ -98,7 +110,7 @@ class Survivors:
 
     def drop_unused(self) -> None:
         """Forget what was not asked for since the last call: the new configuration does not name it."""
-        used, self._used = self._used, set()
+        used, self._used = self._used, {}
         for name in [name for name in self.pools if ("pool", name) not in used]:
             self.pools.pop(name).close()
         for kind, table in (("breaker", self.breakers), ("budget", self.budgets), ("buckets", self.buckets)):
