@@ -18,7 +18,7 @@ from typing import Final
 
 DURATION: Final = 45.0
 """Seconds of the usual story; a shorter one is the same, faster."""
-SHORTEST: Final = 5.0
+SHORTEST: Final = 6.0
 """Seconds below which there is nothing to see."""
 SEED: Final = 9
 """Which of all stories is told if nobody asks for another: one whose draws come close to the announced shares."""

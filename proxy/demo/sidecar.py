@@ -1,15 +1,15 @@
 """The real ``backstay run`` as a child process, on a configuration derived from demo.yaml.
 
-Used by stage.py. The policies are those of the file; addresses become free ports of the loopback interface,
-and a shorter story shortens the breaker's times as it shortens the outage.
+Used by stage.py. The policies are those of the file. Addresses become free ports of the loopback interface,
+which its log tells of, and a shorter story shortens the breaker's times as it shortens the outage.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +25,7 @@ from proxy.errors import DeadlineExceeded
 API: Final = "shop"
 """The name of the one api in config/demo.yaml."""
 
-_BREAKER_TIMES: Final = {"window": 1.0, "open": 0.2, "max_open": 0.2, "ramp": 0.2}  # the least seconds of each
+_BREAKER_TIMES: Final = {"window": 2.0, "open": 0.2, "max_open": 0.2, "ramp": 0.2}  # the least seconds of each
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _STATE: Final = re.compile(r'^backstay_breaker_state\{[^}]*\bstate="([^"]+)"[^}]*\} 1(?:\.0)?$', re.MULTILINE)
 _RUN: Final = (sys.executable, "-m", "proxy", "run")
@@ -41,11 +41,10 @@ CONFIG: Final = Path(__file__).with_name("demo.yaml")
 """The shipped configuration; ``config/demo.yaml`` is a link to it, so that a wheel has it too."""
 
 
-def derive(text: str, *, vendor: str, ports: tuple[int, int], scale: float) -> dict[str, Any]:
-    """The configuration to run: ``text`` with the vendor's URL, free ports, and times by ``scale``."""
+def derive(text: str, *, vendor: str, scale: float) -> dict[str, Any]:
+    """The configuration to run: ``text`` with the vendor's URL, any free ports, and times by ``scale``."""
     config: dict[str, Any] = yaml.safe_load(text)
-    agent, metrics = ports
-    config["listen"] = {"agent": f"127.0.0.1:{agent}", "metrics": f"127.0.0.1:{metrics}", "admin": "off"}
+    config["listen"] = {"agent": "127.0.0.1:0", "metrics": "127.0.0.1:0", "admin": "off"}
     api = config["apis"][API]
     api["url"] = vendor
     for key, least in _BREAKER_TIMES.items():
@@ -67,13 +66,10 @@ def breaker_state(metrics: str) -> str:
     return found[1] if found else "unknown"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+def listeners(log: str) -> dict[str, int]:
+    """The ports that Backstay's log tells of, by listener."""
+    records = [json.loads(line) for line in log.splitlines() if line.startswith("{") and line.endswith("}")]
+    return {record["listener"]: record["port"] for record in records if record["msg"] == "listening"}
 
 
 class Sidecar:
@@ -83,21 +79,20 @@ class Sidecar:
         self._folder = folder
         self._clock = clock
         self._command = command
-        self._agent, self._metrics = free_ports(2)
+        self._ports: dict[str, int] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._client: aiohttp.ClientSession | None = None
 
     @property
     def base(self) -> str:
-        """The base URL to give to the agent."""
-        return f"http://127.0.0.1:{self._agent}/{API}"
+        """The base URL to give to the agent, once it is ready."""
+        return f"http://127.0.0.1:{self._ports['agent']}/{API}"
 
     async def start(self, vendor: str, scale: float) -> None:
         """Start it before ``vendor`` and wait until it is ready; raises DemoError."""
-        ports = self._agent, self._metrics
         text = await asyncio.to_thread(CONFIG.read_text)
         file, log = self._folder / "backstay.yaml", self._folder / "backstay.log"
-        await asyncio.to_thread(file.write_text, yaml.safe_dump(derive(text, vendor=vendor, ports=ports, scale=scale)))
+        await asyncio.to_thread(file.write_text, yaml.safe_dump(derive(text, vendor=vendor, scale=scale)))
         self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1))
         with log.open("wb") as stream:
             self._process = await asyncio.create_subprocess_exec(
@@ -117,6 +112,7 @@ class Sidecar:
             if self._clock.now() > limit:
                 raise DemoError(f"Backstay was not ready after {_START_LIMIT:.0f} s:\n{self._last_words()}")
             await self._clock.sleep(0.05)
+            self._ports = listeners(self._log())
 
     async def breaker(self) -> str:
         """The state of its breaker now; raises DemoError if it is no longer there."""
@@ -132,16 +128,18 @@ class Sidecar:
             await end(self._process, self._clock)
 
     async def _get(self, path: str) -> str | None:
-        if self._client is None:
+        if self._client is None or "metrics" not in self._ports:
             return None
         with suppress(aiohttp.ClientError, TimeoutError):
-            async with self._client.get(f"http://127.0.0.1:{self._metrics}{path}") as answer:
+            async with self._client.get(f"http://127.0.0.1:{self._ports['metrics']}{path}") as answer:
                 return await answer.text() if answer.status == 200 else None
         return None
 
     def _last_words(self) -> str:
-        lines = (self._folder / "backstay.log").read_text(errors="replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-12:])
+        return "\n".join(f"  {line}" for line in self._log().splitlines()[-12:])
+
+    def _log(self) -> str:
+        return (self._folder / "backstay.log").read_text(errors="replace")
 
 
 async def end(process: asyncio.subprocess.Process, clock: Clock, limit: float = _STOP_LIMIT) -> None:

@@ -8,6 +8,17 @@ import sys
 
 import pytest
 
+from proxy.demo.stage import Options, run
+
+
+@pytest.mark.slow
+def test_people_get_lines_on_the_way_and_sentences_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every phase is named as it begins; the last words are how to use it."""
+    run(Options(duration=6))
+    out = capsys.readouterr().out
+    for expected in ("is HEALTHY", "is FLAKY", "is DOWN", "is RECOVERED", "Verdict: ", "backstay run backstay.yaml"):
+        assert expected in out
+
 
 @pytest.mark.slow
 def test_a_short_demonstration_shows_what_it_should() -> None:
