@@ -28,8 +28,9 @@ Put Backstay before a real API: save this as backstay.yaml,
         breaker: {}
         retry: {}
 
-run `backstay run backstay.yaml`, and give your agent the base URL http://127.0.0.1:7070/github
-in place of https://api.github.com. Nothing else in the agent changes. Try it:
+run `backstay run backstay.yaml` (in a clone: `.venv/bin/backstay run backstay.yaml`), and give your
+agent the base URL http://127.0.0.1:7070/github in place of https://api.github.com. Nothing else in
+the agent changes. Try it:
 
     curl -i http://127.0.0.1:7070/github/zen"""
 
