@@ -1,0 +1,172 @@
+"""A new configuration while agents call: nothing is lost, nothing forgotten, and a bad one changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.support.load import Load
+from tests.support.process import Document, Sidecar, closed_port, document, wait_until, write
+from tests.support.vendor import Vendor
+
+RELOADS = "backstay_config_reloads_total"
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    with closed_port() as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def two_apis(vendor: Vendor, nowhere: str, **more: Any) -> Document:
+    """One that is called without a pause, and one whose circuit is going to be open."""
+    down = {"url": nowhere, "breaker": {"consecutive": 2, "open": "60s"}}
+    return document({"shop": {"url": vendor.url}, "down": down}, **more)
+
+
+def open_circuit(sidecar: Sidecar) -> None:
+    assert [sidecar.get("/down/").status_code for _ in range(3)] == [502, 502, 503]
+
+
+def nothing_was_lost(load: Load, sidecar: Sidecar) -> None:
+    assert load.lost == []
+    assert load.refused == 0
+    assert set(load.answers) == {200}
+    assert sidecar.value("backstay_requests_total", api="shop", code="200") == load.total
+
+
+async def test_reloads_by_signal_lose_no_request_and_close_no_circuit(
+    start: Start, vendor: Vendor, nowhere: str, tmp_path: Path
+) -> None:
+    """Policies, pool, limits and apis change under sixteen busy agents."""
+    sidecar = start(two_apis(vendor, nowhere))
+    open_circuit(sidecar)
+    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo") as load:
+        for number in range(1, 7):
+            content = two_apis(vendor, nowhere, limits={"connections": 1000 + number})
+            content["apis"]["shop"] |= {"connections": {"max": 1 + number * 5}, "retry": {"attempts": number}}
+            content["apis"][f"more{number}"] = {"url": nowhere, "mount": f"/more{number}"}
+            write(tmp_path / "backstay.yaml", content)
+            sidecar.signal(signal.SIGHUP)
+            sidecar.wait_value(number, RELOADS, result="ok")
+            await load.more(100)
+            assert sidecar.breaker_state("down") == "open"
+            assert sidecar.get(f"/more{number}/").json()["reason"] == "connect"
+    nothing_was_lost(load, sidecar)
+    assert sidecar.get("/down/").json()["reason"] == "circuit_open"
+    assert sidecar.get("/more1/").json()["reason"] == "no_api"
+
+
+async def test_an_api_moves_to_another_address_under_load(start: Start, vendor: Vendor, tmp_path: Path) -> None:
+    """Calls under way end where they began; the next go to the new vendor."""
+    with Vendor() as other:
+        sidecar = start(document({"shop": {"url": vendor.url}}))
+        hanging = sidecar.connect()
+        hanging.sendall(b"GET /shop/gate/2 HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_until(lambda: vendor.seen("running", "gate"), "the call arriving")
+        async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo") as load:
+            for number, vendor_now in enumerate((other, vendor, other), start=1):
+                write(tmp_path / "backstay.yaml", document({"shop": {"url": vendor_now.url}}))
+                sidecar.signal(signal.SIGHUP)
+                sidecar.wait_value(number, RELOADS, result="ok")
+                vendor_now.forget()
+                await load.more(100)
+                assert len(vendor_now.calls) >= 100
+        nothing_was_lost(load, sidecar)
+        vendor.release()
+        assert hanging.recv(65536).startswith(b"HTTP/1.1 200 OK")
+        hanging.close()
+
+
+async def test_a_changed_file_is_noticed(start: Start, vendor: Vendor, nowhere: str, tmp_path: Path) -> None:
+    """No signal is needed: kubelets send none."""
+    sidecar = start(two_apis(vendor, nowhere))
+    open_circuit(sidecar)
+    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
+        write(tmp_path / "backstay.yaml", two_apis(vendor, nowhere, log={"access": "all"}))
+        sidecar.wait_value(1, RELOADS, result="ok")
+        await load.more(20)
+    nothing_was_lost(load, sidecar)
+    assert sidecar.breaker_state("down") == "open"
+    assert sidecar.lines("access")
+
+
+async def test_the_swap_of_a_config_map_is_noticed(
+    launch: Callable[..., Sidecar], vendor: Vendor, nowhere: str, tmp_path: Path
+) -> None:
+    """Kubernetes swaps the symlink ``..data``, the files themselves never change."""
+    mount = tmp_path / "mount"
+    publish(mount, "..v1", two_apis(vendor, nowhere))
+    (mount / "backstay.yaml").symlink_to("..data/backstay.yaml")
+    sidecar = launch(mount / "backstay.yaml")
+    open_circuit(sidecar)
+    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
+        publish(mount, "..v2", two_apis(vendor, nowhere, limits={"connections": 77}))
+        shutil.rmtree(mount / "..v1")
+        sidecar.wait_value(1, RELOADS, result="ok")
+        await load.more(20)
+    nothing_was_lost(load, sidecar)
+    assert sidecar.breaker_state("down") == "open"
+    assert sidecar.admin("GET", "/v1/config").json()["limits"]["connections"] == 77
+    assert sidecar.value(RELOADS, result="failed") == 0
+
+
+def publish(mount: Path, version: str, content: Document) -> None:
+    """As a kubelet does it: a new folder, and one rename that puts it in force."""
+    (mount / version).mkdir(parents=True)
+    write(mount / version / "backstay.yaml", content)
+    (mount / "..data_tmp").symlink_to(version)
+    (mount / "..data_tmp").replace(mount / "..data")
+
+
+BAD = {
+    "a mistake": "version: 1\napis: {shop: {url: nonsense, mount: shop}}\n",
+    "no yaml": "version: [1\n",
+    "no such certificate": "version: 1\napis: {shop: {url: https://a.test, mount: /a, tls: {ca_file: /no/such}}}\n",
+    "nothing": None,
+}
+
+
+@pytest.mark.parametrize("flaw", BAD)
+async def test_a_bad_reload_keeps_the_old_configuration(
+    start: Start, vendor: Vendor, nowhere: str, tmp_path: Path, flaw: str
+) -> None:
+    """The metric and the log say what is wrong, and calls go on as before; a good file ends it."""
+    sidecar = start(two_apis(vendor, nowhere))
+    open_circuit(sidecar)
+    digest = sidecar.admin("GET", "/v1/status").json()["config"]
+    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
+        file, content = tmp_path / "backstay.yaml", BAD[flaw]
+        if content is None:
+            file.unlink()
+        else:
+            file.write_text(content)
+        sidecar.signal(signal.SIGHUP)
+        sidecar.wait_value(1, RELOADS, result="failed")
+        await load.more(20)
+    nothing_was_lost(load, sidecar)
+    line = sidecar.wait_log("reload failed, the old configuration stays in force")
+    assert line["level"] == "error"
+    assert str(file) in line["problems"][0]
+    assert sidecar.breaker_state("down") == "open"
+    assert sidecar.value("backstay_config_info", hash=digest) == 1
+    write(file, two_apis(vendor, nowhere))
+    sidecar.signal(signal.SIGHUP)
+    sidecar.wait_value(1, RELOADS, result="ok")
+
+
+def test_the_admin_api_reloads_and_says_what_is_wrong(start: Start, vendor: Vendor, tmp_path: Path) -> None:
+    """An operator gets the problems as an answer."""
+    sidecar = start(document({"shop": {"url": vendor.url}}))
+    assert sidecar.admin("POST", "/v1/reload").json() == {"reloaded": True}
+    (tmp_path / "backstay.yaml").write_text("version: 1\nlisten: {agnt: x}\n")
+    answer = sidecar.admin("POST", "/v1/reload")
+    assert answer.status_code == 422
+    assert "agent" in answer.json()["problems"][0]
+    assert sidecar.get("/shop/echo").status_code == 200

@@ -1,0 +1,99 @@
+"""Agents that call without a pause over bare sockets, and count what became of every call. Used by tests/e2e.
+
+No client library: they retry what they lose, and it is the lost calls that are looked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Self
+
+_PATIENCE = 20.0  # seconds
+
+
+@dataclass
+class Load:
+    """``workers`` agents with a kept connection each; they open another when told ``Connection: close``.
+
+    A call is *lost* if it was sent on a connection that had been accepted and no complete answer came. A connection
+    that is refused has carried no call, and ends its worker.
+    """
+
+    host: str
+    port: int
+    path: str
+    workers: int = 16
+    answers: Counter[int] = field(default_factory=Counter)  # by status
+    lost: list[str] = field(default_factory=list)
+    refused: int = 0
+    told_to_close: int = 0
+
+    async def __aenter__(self) -> Self:
+        self._stopping = False
+        self._tasks = [asyncio.create_task(self._work(number)) for number in range(self.workers)]
+        await self.more(self.workers)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Send no more; every call under way ends first."""
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def total(self) -> int:
+        return self.answers.total()
+
+    async def more(self, calls: int) -> None:
+        """Wait until that many further calls have been answered."""
+        goal = self.total + calls
+        async with asyncio.timeout(_PATIENCE):
+            while self.total < goal and not all(task.done() for task in self._tasks):
+                await asyncio.sleep(0.01)
+
+    async def _work(self, number: int) -> None:
+        while not self._stopping:
+            try:
+                reader, writer = await asyncio.open_connection(self.host, self.port)
+            except OSError:
+                self.refused += 1
+                return
+            try:
+                await self._talk(number, reader, writer)
+            finally:
+                writer.close()
+
+    async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = b"%d" % number
+        request = b"PUT %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (self.path.encode(), len(body), body)
+        calls = 0
+        while not self._stopping:
+            try:
+                writer.write(request)
+                async with asyncio.timeout(_PATIENCE):
+                    status, close = await _answer(reader)
+            except (OSError, EOFError, TimeoutError) as error:
+                self.lost.append(f"call {calls} of a connection of agent {number}: {error!r}")
+                return
+            calls += 1
+            self.answers[status] += 1
+            if close:
+                self.told_to_close += 1
+                return
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
+    """(status, whether the connection ends) of a complete answer. Raises OSError, EOFError."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if b"transfer-encoding: chunked" in head:
+        while size := int(await reader.readline(), 16):
+            await reader.readexactly(size + 2)
+        await reader.readline()
+    else:
+        length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        await reader.readexactly(int(length))
+    return int(head.split(b" ", 2)[1]), b"connection: close" in head
