@@ -116,7 +116,8 @@ class Clock:
     async def wait(self, awaitable: Awaitable[T], seconds: float, error: CallError) -> T:
         """Await with a limit; raises ``error`` when it runs out."""
         try:
-            return await asyncio.wait_for(awaitable, seconds)
+            async with asyncio.timeout(seconds):  # wait_for of 3.11 swallows a cancellation that comes with the result
+                return await awaitable
         except TimeoutError:
             raise error from None
 
