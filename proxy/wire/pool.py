@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 import aiofastnet
 
 from proxy.core.retry import safe_to_resend
-from proxy.errors import ConnectFailed, ConnectionReset, ConnectTimeout, PoolExhausted, TlsFailed
+from proxy.core.timeouts import cap
+from proxy.errors import ConnectFailed, ConnectionReset, ConnectTimeout, DeadlineExceeded, PoolExhausted, TlsFailed
 from proxy.wire.upstream import UpstreamConnection, encode_request_head
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Pool:
         """A connection, within the attempt's limits.
 
         Raises:
-            ConnectFailed, TlsFailed, ConnectTimeout: none can be opened.
+            ConnectFailed, TlsFailed, ConnectTimeout, DeadlineExceeded, ConnectionReset: none can be opened.
             PoolExhausted: too many calls wait already.
         """
         while True:
@@ -106,6 +107,8 @@ class Pool:
                 connection = waiter.result()  # it was handed over in the same moment
                 if connection is not None:
                     self.release(connection)
+                else:
+                    self._wake()
             raise
         finally:
             attempt.waiter = None
@@ -115,10 +118,11 @@ class Pool:
         """A new connection. Raises as acquire does."""
         self._open += 1
         began = self.clock.now()
-        seconds = min(attempt.connect_limit, max(attempt.exchange.deadline - began, 0.0))
+        limit = cap(attempt.connect_limit, attempt.exchange.deadline - began)
+        late = self._said(f"did not accept a connection in {limit.seconds:.3g} s")
         try:
-            late = ConnectTimeout(self._said(f"did not accept a connection in {seconds:.3g} s"))
-            return await self.clock.wait(self._connect(), seconds, late)
+            error = DeadlineExceeded(late) if limit.by_total else ConnectTimeout(late)
+            return await self.clock.wait(self._connect(), limit.seconds, error)
         except BaseException:
             self._open -= 1
             self._wake()
@@ -146,6 +150,8 @@ class Pool:
             raise ConnectFailed(self._said(f"has no address: {error.strerror}")) from None
         except OSError as error:
             raise ConnectFailed(self._said(f"cannot be reached: {error.strerror or error}")) from None
+        if connection.closed:  # whoever began a call on it would never hear of it
+            raise ConnectionReset(self._said("closed a connection as soon as it was open"))
         return connection
 
     def _said(self, what: str) -> str:
