@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from proxy.model import AttemptPolicy, Exchange, ExchangePolicy, Proceed, Send
     from proxy.state import Parts
 
-_CREDENTIAL_FIELDS = frozenset({b"authorization", b"cookie", b"x-api-key", b"api-key", b"proxy-authorization"})
+_CREDENTIAL_FIELDS = frozenset(
+    {b"authorization", b"cookie", b"x-api-key", b"api-key", b"x-goog-api-key", b"x-auth-token", b"proxy-authorization"}
+)
 
 
 def link(parts: Parts, api: Api, route: str, policies: Policies, upstream: Send) -> Chain:
