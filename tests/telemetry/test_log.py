@@ -134,6 +134,7 @@ SECRET = "sk-live-4242"
 def exchange(method: bytes = b"POST", path: str = "/v1/charges") -> Exchange:
     headers = Headers.of((b"Authorization", SECRET.encode()))
     request = Request(method, b"/v1/charges?key=" + SECRET.encode(), headers, body=SECRET.encode())
+    request.path = path
     call = Exchange(request, api="stripe", route="charges", started=0.0)
     call.outcome, call.reason, call.attempts = "failed", "timeout", 3
     return call

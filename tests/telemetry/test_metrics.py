@@ -86,7 +86,7 @@ class TestInstruments:
         gauge.set(5)
         gauge.inc()
         gauge.dec(3)
-        assert repr(gauge) == "<Gauge 3.0>"
+        assert repr(gauge) == "<Gauge 3>"
 
     def test_a_bucket_includes_its_bound(self) -> None:
         """An observation equal to a bound counts below it, as `le` says; a larger one above."""
