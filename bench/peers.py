@@ -116,7 +116,7 @@ def all_peers() -> list[Peer]:
     quiet = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
     return [
         backstay("Backstay", COMPILED),
-        backstay("Backstay, not compiled", script("backstay")),
+        backstay("Backstay interpreted", script("backstay")),
         Peer("Envoy", ["envoy.yaml"], [envoy, "-c", "{config}", *quiet], [envoy, "--version"]),
         Peer("nginx", ["nginx.conf"], [NGINX, "-p", "{folder}", "-c", "{config}", "-e", "stderr"], [NGINX, "-v"]),
         Peer("HAProxy", ["haproxy.cfg"], [HAPROXY, "-db", "-f", "{config}"], [HAPROXY, "-v"]),

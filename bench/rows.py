@@ -7,6 +7,7 @@ run.py's. Faults are in faults.py, the cost of the chain in chain.py.
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.load import closed, download, open_idle, upload, wrk
-from bench.peers import Peer, Target, fleet, started
-from bench.process import LOAD_CORE, answers, cpu_seconds, forget_peak, free_ports, memory, running, wait_until
+from bench.peers import Peer, Policies, Target, configure, fleet, started
+from bench.process import (
+    LOAD_CORE,
+    PROXY_CORE,
+    answers,
+    cpu_seconds,
+    forget_peak,
+    free_ports,
+    memory,
+    running,
+    wait_until,
+)
 from bench.upstream import LARGE, Upstream
 
+CHAIN = Path(__file__).parent / "chain.py"
 MEGABYTE = 1024 * 1024
 
 
@@ -25,7 +37,7 @@ MEGABYTE = 1024 * 1024
 class Settings:
     """How long and how often."""
 
-    seconds: float = 4.0  # of one run of wrk
+    seconds: float = 3.0  # of one run of wrk
     rounds: int = 3
     idle_connections: int = 8000
 
@@ -129,6 +141,14 @@ def idle_connections(peer: Peer, folder: Path, upstream: Upstream, settings: Set
     if lost:
         raise RuntimeError(f"{peer.name} closed {lost} idle connections")
     return {"connection": (after - before) * 1024 / (settings.idle_connections - quarter)}
+
+
+def chain(peer: Peer, folder: Path, upstream: Upstream) -> dict[str, float]:
+    """Microseconds that the chain of this build of Backstay adds to a call, in process (chain.py)."""
+    configure(peer, folder, upstream, Policies())
+    python = str(Path(peer.argv[0]).parent / "python")
+    argv = ["taskset", "--cpu-list", str(PROXY_CORE), python, str(CHAIN), str(folder / peer.templates[0])]
+    return {"chain": float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)}
 
 
 @contextlib.contextmanager

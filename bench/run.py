@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
-import importlib.util
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -54,7 +53,7 @@ class Bench:
             self.starts(origin)
             self.steady(origin)
             self.uploads(origin)
-        self.chain()
+        self.chain(origin)
         self.faults(origin.ca_file)
 
     def starts(self, origin: Upstream) -> None:
@@ -90,11 +89,11 @@ class Bench:
             for target in targets:
                 self.take(name, target.name, partial(measure, target))
 
-    def chain(self) -> None:
-        """The cost of the chain in process, where bench/chain.py gives it: ``measure() -> microseconds``."""
-        if "chain" in self.groups and importlib.util.find_spec("bench.chain") is not None:
-            measure = importlib.import_module("bench.chain").measure
-            self.take("chain", "Backstay", lambda: {"chain": float(measure())})
+    def chain(self, origin: Upstream) -> None:
+        """The cost of the chain, for each build of Backstay."""
+        for peer in self.peers if "chain" in self.groups else ():
+            if peer.name.startswith("Backstay"):
+                self.take("chain", peer.name, partial(rows.chain, peer, self.folder, origin))
 
     def faults(self, ca_file: Path) -> None:
         """The rows with faults."""
@@ -113,8 +112,8 @@ class Bench:
             for name, figures in measure().items():
                 self.results.add(name, figures)
                 shown = "  ".join(f"{key} {value:,.2f}" for key, value in figures.items())
-                print(f"{what.partition(' ')[0]:8} {name:9} {shown}", flush=True)
-        except (OSError, RuntimeError, TimeoutError) as error:
+                print(f"{what.partition(' ')[0]:8} {name:20} {shown}", flush=True)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             self.results.failures.append(f"{what}: {str(error).splitlines()[0]}")
             print(f"{what}: {error}", file=sys.stderr)
 
@@ -125,7 +124,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(GROUPS), help=f"groups of rows: {','.join(GROUPS)}")
     parser.add_argument("--peers", default="", help="names of the proxies, Backstay among them (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement; the median counts")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each run of wrk")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each run of wrk")
     parser.add_argument("--quick", action="store_true", help="a rough run, to see that all of it works")
     parser.add_argument("--write", action="store_true", help="write RESULTS.* after a partial run too")
     return parser.parse_args()
