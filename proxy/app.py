@@ -21,7 +21,8 @@ import uvloop
 
 from proxy import __version__
 from proxy.clock import Clock
-from proxy.config.load import ConfigError, load
+from proxy.config.apart import load_apart
+from proxy.config.problems import ConfigError
 from proxy.config.reload import watch
 from proxy.control import Controls
 from proxy.runtime import Runtime
@@ -54,7 +55,7 @@ def run(paths: Sequence[Path], env: Mapping[str, str]) -> int:
         ConfigError: the configuration is not valid.
         OSError: an address cannot be bound.
     """
-    config = load(paths, env)
+    config = load_apart(paths, env)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log line must not wait in a buffer
     setup(config.log_level, sys.stdout)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -68,6 +69,7 @@ class App:
         self._paths = paths
         self._env = env
         self.config = config
+        self._watched = config.watched
         self.ready = False
         self._signals: asyncio.Queue[str] = asyncio.Queue()
         self._reloading = asyncio.Lock()
@@ -82,7 +84,7 @@ class App:
             await self._open()
             self._handle_signals()
             self.clock.spawn(self._tick(), "tick of the breakers")
-            watching = watch(self.clock, lambda: self.config.watched, _WATCH_SECONDS, self.reload)
+            watching = watch(self.clock, lambda: self._watched, _WATCH_SECONDS, self.reload)
             self.clock.spawn(watching, "watch of the configuration")
             _settle_memory()
             self.ready = True
@@ -190,9 +192,11 @@ class App:
         """Put the configuration on disk in force, or keep the one that is; returns what is wrong with it."""
         async with self._reloading:
             try:
-                config = await self.clock.loop.run_in_executor(None, load, self._paths, self._env)
+                config = await self.clock.loop.run_in_executor(None, load_apart, self._paths, self._env)
                 runtime = self._build(config)
             except ConfigError as error:
+                # What a bad configuration names is watched too: it may be a secret that is only late.
+                self._watched = tuple({*self.config.watched, *error.watched})
                 return self._keep_old([str(problem) for problem in error.problems])
             except (OSError, ssl.SSLError) as error:
                 return self._keep_old([f"{getattr(error, 'filename', None) or 'tls'}: {error}"])
@@ -207,7 +211,7 @@ class App:
     def _put_in_force(self, config: Config, runtime: Runtime) -> None:
         if config.listen != self.config.listen:
             _log.warning("a change of listen takes effect at the next start")
-        self.config, self.runtime = config, runtime
+        self.config, self.runtime, self._watched = config, runtime, config.watched
         listener, limits = self.listener, config.limits
         listener.router = runtime
         listener.max_connections, listener.body_limit = limits.connections, limits.body_bytes
