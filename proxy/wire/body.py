@@ -92,6 +92,7 @@ class Body:
         if self._ended is not None:
             return
         self._ended = ending
+        self.resume()  # the source goes on to other messages
         if self._timer is not None:
             self._timer.cancel()
         if self._sink is not None:
@@ -104,14 +105,13 @@ class Body:
     def attach(self, sink: Sink) -> None:
         """Give ``sink`` what was kept and what is pending, then all that comes."""
         self._sink = sink
+        self.resume()  # before it is given anything, since it may be full by the end
         kept, self._kept, self._kept_size = self._kept, [], 0
         pending, self._pending, self._size = self._pending, [], 0
         for data in kept + pending:
             self._give(data)
         if self._ended is not None:
             self._tell(sink)
-        elif self._paused:
-            self.resume()
 
     def detach(self) -> None:
         """Stop giving; what comes from now on waits for another sink."""
@@ -187,6 +187,8 @@ class Body:
 
     def _check(self) -> None:
         now = self._clock.now()
+        if self._paused and self._sink is None:
+            self.progress = now  # nobody has asked for it yet, and the sender was told to wait
         idle_out = self._idle is not None and now - self.progress >= self._idle
         if idle_out or (self._until is not None and now >= self._until):
             # A sink that took nothing for so long is the one at fault, not the sender.
