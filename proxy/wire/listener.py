@@ -58,20 +58,26 @@ class Listener:
         self.body_limit = body_limit
         self.draining = False
         self._connections: set[AgentConnection] = set()
+        self._excess: set[AgentConnection] = set()  # over the cap, while they are told so
         self._server: asyncio.Server | None = None
 
     # --- server.Door ------------------------------------------------------------------------------------
 
     def enter(self, connection: AgentConnection) -> bool:
         """See server.Door."""
-        if len(self._connections) >= self.max_connections:
-            return False
-        self._connections.add(connection)
-        return True
+        if len(self._connections) < self.max_connections:
+            self._connections.add(connection)
+            return True
+        if len(self._excess) < self.max_connections:
+            self._excess.add(connection)
+        else:
+            connection.shut()  # too many even to be told
+        return False
 
     def leave(self, connection: AgentConnection) -> None:
         """See server.Door."""
         self._connections.discard(connection)
+        self._excess.discard(connection)
 
     def route(self, request: Request) -> Chain:
         """See server.Door."""
@@ -101,7 +107,7 @@ class Listener:
         while True:
             await self.clock.sleep(_SWEEP_SECONDS)
             now = self.clock.now()
-            for connection in [each for each in self._connections if each.deadline <= now]:
+            for connection in [each for each in (*self._connections, *self._excess) if each.deadline <= now]:
                 connection.expire()
 
     @property
@@ -143,7 +149,7 @@ class Listener:
         if self._server is not None:
             self._server.close()
         cut = self.busy
-        for connection in list(self._connections):
+        for connection in (*self._connections, *self._excess):
             connection.shut()
         return cut
 

@@ -11,6 +11,9 @@ Pipelined requests wait, as bytes, in a bounded buffer. An agent that goes away 
 from __future__ import annotations
 
 import logging
+import re
+import socket
+import struct
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -47,6 +50,8 @@ BODY_IDLE_SECONDS: Final = 60.0  # between two pieces of a request body
 LINGER_SECONDS: Final = 2.0  # for the agent to read a last answer before the connection is reset
 _DISCARD_BYTES: Final = 64 * 1024  # of an unread request body, that are read to keep the connection
 _TLS_HANDSHAKE: Final = 0x16
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER without time to linger
 
 
 class Door(Protocol):
@@ -77,7 +82,7 @@ class AgentConnection:
 
     __slots__ = (
         "_body", "_buffer", "_chunked", "_clock", "_close", "_door", "_expects", "_head", "_http10", "_method",
-        "_reader", "_received", "_response", "_scratch", "_task", "_tunnel", "_until_close", "_writing_paused",
+        "_reader", "_received", "_response", "_scratch", "_task", "_torn", "_tunnel", "_until_close", "_writing_paused",
         "deadline", "state", "transport",
     )  # fmt: skip
 
@@ -86,7 +91,7 @@ class AgentConnection:
         self._clock = door.clock
         self._scratch = door.scratch
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
-        self.state = "idle"  # idle | busy | tunnel | lingering | closed
+        self.state = "idle"  # idle | busy | discarding | tunnel | lingering | closed
         self.deadline = inf  # monotonic seconds; past it the listener calls expire()
         self._buffer = b""  # a partial head, or pipelined requests
         self._task: asyncio.Task[None] | None = None
@@ -95,6 +100,7 @@ class AgentConnection:
         self._http10 = False
         self._expects = False  # 100-continue
         self._close = False  # after this answer
+        self._torn = False  # what else comes will not be read: it cannot be told where it ends
         self._reader: framing.Reader | None = None  # of the request body, while it comes
         self._body: Body | None = None
         self._received = 0  # bytes of it
@@ -130,7 +136,7 @@ class AgentConnection:
         elif self.state == "busy":
             if self._reader is not None:
                 self._read_body(data)
-            else:
+            elif not self._torn:
                 self._queue(data)
         elif self.state == "discarding":
             self._discard(data)
@@ -165,6 +171,8 @@ class AgentConnection:
         self._writing_paused = False
         if self._response is not None and self._response.stream is not None:
             self._response.stream.resume()
+        elif self.state == "idle":
+            self._next()
 
     # --- the request ------------------------------------------------------------------------------------
 
@@ -175,7 +183,7 @@ class AgentConnection:
             self.transport.pause_reading()
 
     def _read_head(self, data: bytes) -> None:
-        if data.startswith(b"\r\n"):
+        while data.startswith(b"\r\n"):
             data = data[2:]  # an empty line before a request line is to be ignored (RFC 9112, 2.2)
         end = data.find(SECTION_END)
         if end < 0 or end > self._door.header_limit:
@@ -193,8 +201,10 @@ class AgentConnection:
         line_end = data.find(b"\r\n", 0, self._door.header_limit)
         if len(data) > self._door.header_limit:
             self._refuse(TargetTooLong() if line_end < 0 else HeadersTooLarge())
-        elif data and (data[0] == _TLS_HANDSHAKE or b"\n" in data[:1]):
+        elif data and data[0] == _TLS_HANDSHAKE:
             self._refuse(BadRequest("These bytes are not HTTP. This port speaks http://, not https://."))
+        elif _BARE_LF.search(data):
+            self._refuse(BadRequest("The request is malformed: a line does not end in CRLF."))  # nor may its end come
         else:
             if data and not self._buffer:
                 self.deadline = self._clock.now() + HEAD_SECONDS
@@ -223,11 +233,11 @@ class AgentConnection:
 
     def _begin_body(self, request: Request, rest: bytes) -> None:
         length = request.length
-        if self._door.body_limit is not None and length > self._door.body_limit:
-            raise BodyTooLarge
         reader = framing.reader_for(length, self._door.header_limit)
         payload, complete, rest = reader.feed(rest)
         self._received = len(payload)
+        if self._door.body_limit is not None and max(length, self._received) > self._door.body_limit:
+            raise BodyTooLarge
         if complete and reader.trailers is None:
             request.body = payload
             self._buffer = rest
@@ -252,8 +262,7 @@ class AgentConnection:
 
     def _break_body(self, error: CallError) -> None:
         """No more of this body may be read; whoever sends it on ends the exchange with ``error``."""
-        self._close = True
-        self._reader = None
+        self._tear()
         cast("Body", self._body).fail(Ending.BROKEN, error)
 
     def _feed(self, payload: bytes, *, complete: bool, rest: bytes) -> None:
@@ -292,10 +301,14 @@ class AgentConnection:
     def _refuse(self, error: CallError) -> None:
         """Answer a request that was not understood: nothing behind it on this connection can be trusted."""
         self.state = "busy"
-        self._close = True
+        self._tear()
         self._door.rejected(error, self._method)
-        self._reader = None
         self._respond(rescue(error))
+
+    def _tear(self) -> None:
+        """Read no more requests, nor the rest of this one."""
+        self._close = self._torn = True
+        self._reader = None
 
     # --- the answer -------------------------------------------------------------------------------------
 
@@ -312,9 +325,9 @@ class AgentConnection:
         else:
             self._response = response
             self._head = head
+            stream.attach(self)
             if self._writing_paused:
                 stream.pause()
-            stream.attach(self)
             if self._head:
                 self._flush_head()
 
@@ -334,7 +347,9 @@ class AgentConnection:
         self._chunked = self._until_close = False
         if not announced:
             self._frame(response, parts)
-        if self._close:
+        if response.tunnel is not None:
+            pass  # its Connection field says Upgrade
+        elif self._close:
             parts.append(b"Connection: close\r\n")
         elif self._http10:
             parts.append(b"Connection: keep-alive\r\n")
@@ -373,7 +388,7 @@ class AgentConnection:
             head, self._head = self._head, b""
             self.transport.write(head + last)
         if self._tunnel is not None:
-            self.transport.close()
+            self._hang_up()
         else:
             self._done()
 
@@ -382,9 +397,11 @@ class AgentConnection:
         del ending
         self._response = None
         if self._until_close:
-            self.transport.abort()  # only a reset can tell it from a good end
+            # Only a reset can tell it from a good end.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.transport.abort()
         else:
-            self.transport.close()  # the framing shows it: no last chunk, or less than Content-Length
+            self._hang_up()  # the framing shows it: no last chunk, or less than Content-Length
 
     # --- Upgrade: websocket -----------------------------------------------------------------------------
 
@@ -397,6 +414,7 @@ class AgentConnection:
         early, self._buffer = self._buffer, b""
         if early:
             tunnel.write(early)
+            self.resume_body()  # there may have been too much of it
         cast("Body", response.stream).attach(self)
 
     # --- between exchanges ------------------------------------------------------------------------------
@@ -408,7 +426,7 @@ class AgentConnection:
             body.detach()
             body.fail(Ending.ABANDONED)
         if self._close:
-            self._end(linger=self._reader is not None or bool(self._buffer))
+            self._end(linger=self._torn or self._reader is not None or bool(self._buffer))
         elif self._reader is not None:
             self.state, self._received = "discarding", 0
             self.deadline = self._clock.now() + LINGER_SECONDS
@@ -417,8 +435,10 @@ class AgentConnection:
             self._rest()
 
     def _rest(self) -> None:
-        self.state, self.deadline = "idle", self._clock.now() + IDLE_SECONDS
-        if self._buffer:
+        self.state, self.deadline, self._method = "idle", self._clock.now() + IDLE_SECONDS, b""
+        if self._writing_paused:
+            self.pause_body()  # the agent is to read its answers before it asks for more: see resume_writing
+        elif self._buffer:
             self._clock.loop.call_soon(self._next)
 
     def _discard(self, data: bytes) -> None:
@@ -437,10 +457,13 @@ class AgentConnection:
 
     def _next(self) -> None:
         """Take up what was pipelined."""
-        if self.state == "idle" and self._buffer:
-            data, self._buffer = self._buffer, b""
+        if self.state == "idle" and not self._writing_paused:
             self.resume_body()
-            self._read_head(data)
+            if self._buffer:
+                data, self._buffer = self._buffer, b""
+                self._read_head(data)
+                if len(self._buffer) > HIGH_WATER and self.state != "idle":
+                    self.pause_body()  # enough for the moment: one request leaves, another read must not come in
 
     def _end(self, *, linger: bool) -> None:
         """Close; first let the agent read what was written, if it may still be sending (RFC 9112, 9.6)."""
@@ -451,23 +474,27 @@ class AgentConnection:
             self.transport.write_eof()
             self.resume_body()
         else:
-            self.state = "closed"
-            self.transport.close()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close, once the agent has taken what was written for it, if it does so in time."""
+        self.state = "closed"
+        self.deadline = self._clock.now() + BODY_IDLE_SECONDS
+        self.transport.close()
 
     def expire(self) -> None:
         """The deadline has passed."""
         self.deadline = inf
-        if self.state == "idle" and self._buffer:
+        if self.state == "idle" and self._buffer and not self._writing_paused:
             self._refuse(RequestTimeout())
-        elif self.state == "idle":
-            self.transport.close()
         else:
             self.transport.abort()
 
     @property
     def at_rest(self) -> bool:
-        """No exchange is under way, and no request has begun to come."""
-        return self.state in ("idle", "closed", "lingering") and not self._buffer
+        """No exchange is under way, no request has begun to come, and the agent has taken its last answer."""
+        quiet = self.state in ("idle", "closed", "lingering") and not self._buffer
+        return quiet and not self.transport.get_write_buffer_size()
 
     def shut(self) -> None:
         """Close: kindly at rest, at once otherwise."""
@@ -491,8 +518,7 @@ class AgentConnection:
 
     def abandon_body(self) -> None:
         """See body.Source: the agent sent nothing for too long."""
-        self._close = True
-        self._reader = None
+        self._tear()
 
     def __repr__(self) -> str:
         return f"<AgentConnection {self.state} {self._method.decode(errors='replace')}>"
