@@ -36,7 +36,7 @@ def read_request(data: bytes, end: int, pseudonym: bytes) -> Request:
     nominated = fields.tokens(b"connection") if b"connection" in aside else _NOTHING
     request = Request(method, target, fields.headers(nominated), host=host, http10=http10)
     request.length = declared_length(aside, http10=http10) or 0
-    request.keep_alive = (b"keep-alive" in nominated) if http10 else (b"close" not in nominated)
+    request.keep_alive = b"close" not in nominated and (not http10 or b"keep-alive" in nominated)
     if len(aside) > 1:
         _read_rare(request, fields, nominated, pseudonym)
     return request
@@ -48,8 +48,9 @@ def _read_rare(request: Request, fields: Fields, nominated: list[bytes], pseudon
         raise Loop
     request.expects_continue = not request.http10 and b"100-continue" in fields.tokens(b"expect")
     request.trailers_wanted = b"trailers" in fields.tokens(b"te")
-    # Any other protocol, and an upgrade of a request with a body, is framed as if Upgrade were absent.
-    request.upgrade = b"upgrade" in nominated and fields.tokens(b"upgrade") == [b"websocket"] and not request.length
+    # Any other protocol, and an upgrade of HTTP/1.0 or of a request with a body, is framed as if Upgrade were absent.
+    asks = b"upgrade" in nominated and fields.tokens(b"upgrade") == [b"websocket"]
+    request.upgrade = asks and not request.http10 and not request.length
 
 
 @lru_cache(maxsize=512)

@@ -386,7 +386,7 @@ def encode_request_head(request: Request, host: bytes, via: bytes) -> bytes:
     if request.stream is not None:
         if request.stream.length is None:
             parts.append(b"Transfer-Encoding: chunked\r\n")
-    elif request.body and b"content-length" not in headers:
+    elif (request.body or request.length < 0) and b"content-length" not in headers:
         parts.append(b"Content-Length: %d\r\n" % len(request.body))
     if request.upgrade:
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
