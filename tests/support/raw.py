@@ -201,7 +201,8 @@ class Vendor:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         for each in self.connections:
-            each.writer.transport.abort()
+            if not each.writer.transport.is_closing():
+                each.writer.transport.abort()
         await turns()
         for result in results:
             if isinstance(result, Exception):
