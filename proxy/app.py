@@ -209,8 +209,8 @@ class App:
         return problems
 
     def _put_in_force(self, config: Config, runtime: Runtime) -> None:
-        if config.listen != self.config.listen:
-            _log.warning("a change of listen takes effect at the next start")
+        if (config.listen, config.admin_token) != (self.config.listen, self.config.admin_token):
+            _log.warning("a change of listen or admin_token takes effect at the next start")
         self.config, self.runtime, self._watched = config, runtime, config.watched
         listener, limits = self.listener, config.limits
         listener.router = runtime
