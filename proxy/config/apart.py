@@ -6,12 +6,14 @@ The child reads a pickled question from its parent and writes a pickled answer.
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import pickle
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from proxy.config.load import load
 from proxy.config.problems import ConfigError
@@ -47,4 +49,16 @@ def answer(asked: bytes) -> bytes:
         result = load(paths, env)
     except ConfigError as error:
         result = error
-    return pickle.dumps(result)
+    answered = io.BytesIO()
+    _Pickler(answered).dump(result)
+    return answered.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    """Settings travel as calls of their constructors: compiled classes cannot be filled in by pickle."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """See pickle.Pickler."""
+        if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+            return type(obj), tuple(getattr(obj, field.name) for field in dataclasses.fields(obj))
+        return NotImplemented
