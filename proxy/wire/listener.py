@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.wire.server import AgentConnection
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 _BACKLOG: Final = 4096
 _SWEEP_SECONDS: Final = 1.0
-_LAST_SECONDS: Final = 1.0  # for what was accepted just before the listener closed
+_LAST_SECONDS: Final = 1.0  # of drain.timeout, for what was accepted just before the listener closed
 _QUIET_SECONDS: Final = 0.25  # without an exchange, before drain believes that there is none
 
 
@@ -90,14 +92,19 @@ class Listener:
     # --- life -------------------------------------------------------------------------------------------
 
     async def open(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises OSError."""
-        self._server = await self.clock.loop.create_server(
-            lambda: AgentConnection(self),  # type: ignore[arg-type,return-value]  # a protocol by its methods
-            host,
-            port,
-            backlog=_BACKLOG,
-            reuse_address=True,
-        )
+        """Listen; returns the port. Raises OSError, whose filename is the address."""
+        try:
+            self._server = await self.clock.loop.create_server(
+                lambda: AgentConnection(self),  # type: ignore[arg-type,return-value]  # a protocol by its methods
+                host,
+                port,
+                backlog=_BACKLOG,
+                reuse_address=True,
+            )
+        except socket.gaierror as error:
+            raise OSError(error.errno, error.strerror, f"{host}:{port}") from None
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), f"{host}:{port}") from None
         self.clock.spawn(self._sweep(), "sweep of idle connections")
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
@@ -128,10 +135,10 @@ class Listener:
         """
         self.draining = True
         until = self.clock.now() + seconds
-        await self._quiet(until)
+        await self._quiet(until - min(_LAST_SECONDS, seconds / 2))
         if self._server is not None:
             self._server.close()
-        await self._quiet(self.clock.now() + _LAST_SECONDS)  # what was accepted in the last moment
+        await self._quiet(until)  # what was accepted in the last moment
         return self.close()
 
     async def _quiet(self, until: float) -> None:
