@@ -147,7 +147,7 @@ def lossy_calls(seed: int) -> Seen:
 
 
 def test_a_lossy_vendor_looks_whole() -> None:
-    """Of what goes wrong with every sixth attempt the agent sees one error in a thousand calls, and never waits long."""
+    """Every sixth attempt goes wrong; the agent sees one error in a thousand calls, and never waits long."""
     runs = [lossy_calls(seed) for seed in range(5)]
     errors = [sum(result != 200 for result in run.results) for run in runs]
     assert max(errors) <= 10
