@@ -397,9 +397,7 @@ class AgentConnection:
         del ending
         self._response = None
         if self._until_close:
-            # Only a reset can tell it from a good end.
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self.transport.abort()
+            self._cut_off()
         else:
             self._hang_up()  # the framing shows it: no last chunk, or less than Content-Length
 
@@ -488,7 +486,7 @@ class AgentConnection:
         if self.state == "idle" and self._buffer and not self._writing_paused:
             self._refuse(RequestTimeout())
         else:
-            self.transport.abort()
+            self._cut_off()
 
     @property
     def at_rest(self) -> bool:
@@ -498,7 +496,13 @@ class AgentConnection:
 
     def shut(self) -> None:
         """Close: kindly at rest, at once otherwise."""
-        self.transport.close() if self.at_rest else self.transport.abort()
+        self.transport.close() if self.at_rest else self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Close at once. Where only the end of the connection ends the answer, a reset tells it from a good end."""
+        if self._until_close:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
 
     def _forget(self) -> None:
         self._task = self._body = self._reader = self._response = self._tunnel = None
