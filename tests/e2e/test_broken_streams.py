@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from collections import deque
 from collections.abc import Iterator
 
 import httpx
@@ -78,6 +79,14 @@ def test_a_client_reports_a_cut_stream(unbroken: Sidecar) -> None:
     with connection.getresponse() as answer, pytest.raises(http.client.IncompleteRead):
         answer.read()
     connection.close()
+
+
+def test_an_agent_of_http_1_0_can_tell_a_cut_stream_too(unbroken: Sidecar) -> None:
+    """Where only the end of the connection ends an answer, a cut one ends in a reset."""
+    with unbroken.connect() as connection:
+        connection.sendall(b"GET /shop/cut-chunked/1000 HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            deque(iter(lambda: connection.recv(65536), b""))
 
 
 def test_cut_streams_open_the_circuit(start: Start, vendor: Vendor) -> None:

@@ -21,7 +21,7 @@ RELOADS = "backstay_config_reloads_total"
 @pytest.fixture
 def nowhere() -> Iterator[str]:
     with closed_port() as port:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://localhost:{port}"
 
 
 def two_apis(vendor: Vendor, nowhere: str, **more: Any) -> Document:
@@ -41,13 +41,13 @@ def nothing_was_lost(load: Load, sidecar: Sidecar) -> None:
     assert sidecar.value("backstay_requests_total", api="shop", code="200") == load.total
 
 
-async def test_reloads_by_signal_lose_no_request_and_close_no_circuit(
+def test_reloads_by_signal_lose_no_request_and_close_no_circuit(
     start: Start, vendor: Vendor, nowhere: str, tmp_path: Path
 ) -> None:
     """Policies, pool, limits and apis change under sixteen busy agents."""
     sidecar = start(two_apis(vendor, nowhere))
     open_circuit(sidecar)
-    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo") as load:
+    with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo") as load:
         for number in range(1, 7):
             content = two_apis(vendor, nowhere, limits={"connections": 1000 + number})
             content["apis"]["shop"] |= {"connections": {"max": 1 + number * 5}, "retry": {"attempts": number}}
@@ -55,7 +55,7 @@ async def test_reloads_by_signal_lose_no_request_and_close_no_circuit(
             write(tmp_path / "backstay.yaml", content)
             sidecar.signal(signal.SIGHUP)
             sidecar.wait_value(number, RELOADS, result="ok")
-            await load.more(100)
+            load.more(100)
             assert sidecar.breaker_state("down") == "open"
             assert sidecar.get(f"/more{number}/").json()["reason"] == "connect"
     nothing_was_lost(load, sidecar)
@@ -63,20 +63,20 @@ async def test_reloads_by_signal_lose_no_request_and_close_no_circuit(
     assert sidecar.get("/more1/").json()["reason"] == "no_api"
 
 
-async def test_an_api_moves_to_another_address_under_load(start: Start, vendor: Vendor, tmp_path: Path) -> None:
+def test_an_api_moves_to_another_address_under_load(start: Start, vendor: Vendor, tmp_path: Path) -> None:
     """Calls under way end where they began; the next go to the new vendor."""
     with Vendor() as other:
         sidecar = start(document({"shop": {"url": vendor.url}}))
         hanging = sidecar.connect()
         hanging.sendall(b"GET /shop/gate/2 HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_until(lambda: vendor.seen("running", "gate"), "the call arriving")
-        async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo") as load:
+        with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo") as load:
             for number, vendor_now in enumerate((other, vendor, other), start=1):
                 write(tmp_path / "backstay.yaml", document({"shop": {"url": vendor_now.url}}))
                 sidecar.signal(signal.SIGHUP)
                 sidecar.wait_value(number, RELOADS, result="ok")
                 vendor_now.forget()
-                await load.more(100)
+                load.more(100)
                 assert len(vendor_now.calls) >= 100
         nothing_was_lost(load, sidecar)
         vendor.release()
@@ -84,20 +84,20 @@ async def test_an_api_moves_to_another_address_under_load(start: Start, vendor: 
         hanging.close()
 
 
-async def test_a_changed_file_is_noticed(start: Start, vendor: Vendor, nowhere: str, tmp_path: Path) -> None:
+def test_a_changed_file_is_noticed(start: Start, vendor: Vendor, nowhere: str, tmp_path: Path) -> None:
     """No signal is needed: kubelets send none."""
     sidecar = start(two_apis(vendor, nowhere))
     open_circuit(sidecar)
-    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
+    with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
         write(tmp_path / "backstay.yaml", two_apis(vendor, nowhere, log={"access": "all"}))
         sidecar.wait_value(1, RELOADS, result="ok")
-        await load.more(20)
+        load.more(20)
     nothing_was_lost(load, sidecar)
     assert sidecar.breaker_state("down") == "open"
     assert sidecar.lines("access")
 
 
-async def test_the_swap_of_a_config_map_is_noticed(
+def test_the_swap_of_a_config_map_is_noticed(
     launch: Callable[..., Sidecar], vendor: Vendor, nowhere: str, tmp_path: Path
 ) -> None:
     """Kubernetes swaps the symlink ``..data``, the files themselves never change."""
@@ -106,11 +106,11 @@ async def test_the_swap_of_a_config_map_is_noticed(
     (mount / "backstay.yaml").symlink_to("..data/backstay.yaml")
     sidecar = launch(mount / "backstay.yaml")
     open_circuit(sidecar)
-    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
+    with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
         publish(mount, "..v2", two_apis(vendor, nowhere, limits={"connections": 77}))
         shutil.rmtree(mount / "..v1")
         sidecar.wait_value(1, RELOADS, result="ok")
-        await load.more(20)
+        load.more(20)
     nothing_was_lost(load, sidecar)
     assert sidecar.breaker_state("down") == "open"
     assert sidecar.admin("GET", "/v1/config").json()["limits"]["connections"] == 77
@@ -134,14 +134,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("flaw", BAD)
-async def test_a_bad_reload_keeps_the_old_configuration(
+def test_a_bad_reload_keeps_the_old_configuration(
     start: Start, vendor: Vendor, nowhere: str, tmp_path: Path, flaw: str
 ) -> None:
     """The metric and the log say what is wrong, and calls go on as before; a good file ends it."""
     sidecar = start(two_apis(vendor, nowhere))
     open_circuit(sidecar)
     digest = sidecar.admin("GET", "/v1/status").json()["config"]
-    async with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
+    with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo", workers=4) as load:
         file, content = tmp_path / "backstay.yaml", BAD[flaw]
         if content is None:
             file.unlink()
@@ -149,7 +149,7 @@ async def test_a_bad_reload_keeps_the_old_configuration(
             file.write_text(content)
         sidecar.signal(signal.SIGHUP)
         sidecar.wait_value(1, RELOADS, result="failed")
-        await load.more(20)
+        load.more(20)
     nothing_was_lost(load, sidecar)
     line = sidecar.wait_log("reload failed, the old configuration stays in force")
     assert line["level"] == "error"
@@ -168,5 +168,5 @@ def test_the_admin_api_reloads_and_says_what_is_wrong(start: Start, vendor: Vend
     (tmp_path / "backstay.yaml").write_text("version: 1\nlisten: {agnt: x}\n")
     answer = sidecar.admin("POST", "/v1/reload")
     assert answer.status_code == 422
-    assert "agent" in answer.json()["problems"][0]
+    assert "'agnt'" in " ".join(answer.json()["problems"])
     assert sidecar.get("/shop/echo").status_code == 200

@@ -1,14 +1,17 @@
-"""Agents that call without a pause over bare sockets, and count what became of every call. Used by tests/e2e.
+"""Agents that call without a pause, in a thread of their own, and count what became of every call. Used by tests/e2e.
 
-No client library: they retry what they lose, and it is the lost calls that are looked for.
+Over bare sockets: no client library: they retry what they lose, and it is the lost calls that are looked for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
+
+from tests.support.process import wait_until
 
 _PATIENCE = 20.0  # seconds
 
@@ -30,30 +33,29 @@ class Load:
     refused: int = 0
     told_to_close: int = 0
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         self._stopping = False
-        self._tasks = [asyncio.create_task(self._work(number)) for number in range(self.workers)]
-        await self.more(self.workers)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread.start()
+        self.more(self.workers)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Send no more; every call under way ends first."""
         self._stopping = True
-        await asyncio.gather(*self._tasks)
+        self._thread.join(2 * _PATIENCE)
 
     @property
     def total(self) -> int:
         return self.answers.total()
 
-    async def more(self, calls: int) -> None:
-        """Wait until that many further calls have been answered."""
-        goal = self.total + calls
-        async with asyncio.timeout(_PATIENCE):
-            while self.total < goal and not all(task.done() for task in self._tasks):
-                await asyncio.sleep(0.01)
+    def more(self, calls: int) -> None:
+        """Wait until that many further calls have begun and been answered, or every agent has ended."""
+        goal = self.total + calls + self.workers
+        wait_until(lambda: self.total >= goal or not self._thread.is_alive(), f"{calls} more answers")
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._work(number) for number in range(self.workers)))
 
     async def _work(self, number: int) -> None:
         while not self._stopping:
@@ -65,7 +67,7 @@ class Load:
             try:
                 await self._talk(number, reader, writer)
             finally:
-                writer.close()
+                writer.transport.abort()
 
     async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         body = b"%d" % number
