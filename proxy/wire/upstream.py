@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proxy.model import Attempt, Headers, Request
 
 _MAX_INFORMATIONAL: Final = 16
+_BEGINNING: Final = b"HTTP/1."
 _NOTHING: Final[list[bytes]] = []
 
 
@@ -168,6 +169,8 @@ class UpstreamConnection:
         if (end if end >= 0 else len(data)) > self._home.header_limit:
             raise Malformed("its header section is too large")
         if end < 0:
+            if not data.startswith(_BEGINNING[: len(data)]):
+                raise Malformed("it does not begin with HTTP/1.")  # now: the rest may never come
             self._buffer = data
             return
         self._buffer = b""
