@@ -205,6 +205,9 @@ class Sidecar:
     def get(self, path: str, listener: str = "agent", **options: Any) -> httpx.Response:
         return httpx.get(self.url(path, listener), timeout=PATIENCE, **options)
 
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return httpx.post(self.url(path), timeout=PATIENCE, **options)
+
     def admin(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> httpx.Response:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         return httpx.request(method, self.url(path, "admin"), json=body, headers=headers, timeout=PATIENCE)

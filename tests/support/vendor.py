@@ -29,7 +29,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NoReturn, Self, TypeAlias
 
 from aiohttp import web
@@ -40,6 +40,7 @@ _LARGEST_BODY: Final = 64 * 1024 * 1024
 _PIECE: Final = 64 * 1024
 
 
+@lru_cache
 def noise(size: int) -> bytes:
     """The same bytes every time, and no pattern in them that a buffer could repeat unnoticed."""
     return random.Random(size).randbytes(size)
