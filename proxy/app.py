@@ -151,9 +151,8 @@ class App:
         _log.info("listening", extra={"listener": name, "host": address.host, "port": runner.addresses[0][1]})
 
     async def _until_stopped(self) -> int:
-        while (what := await self._signals.get()) != "stop":
-            if what == "reload":
-                await self.reload()
+        while await self._signals.get() != "stop":
+            await self.reload()
         self.ready = False
         seconds = self.config.drain_timeout
         _log.info("draining", extra={"timeout": seconds, "busy": self.listener.busy})
