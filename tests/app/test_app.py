@@ -114,6 +114,16 @@ async def test_metrics_and_admin_have_their_own_ports(
             assert response.status in {200, 404}
 
 
+@pytest.mark.parametrize(
+    ("listen", "count"),
+    [("metrics: off, admin: off", 0), ("metrics: 127.0.0.1:0, admin: off", 1), ("metrics: off, admin: 127.0.0.1:0", 1)],
+)
+async def test_each_of_them_may_be_off(starts: Starts, writes: Writes, listen: str, count: int) -> None:
+    """Nothing listens that is not wanted; a configured token is written nowhere."""
+    app = await starts(writes(api("http://127.0.0.1:9"), listen=listen, more="admin_token: hush"))
+    assert len(app._runners) == count
+
+
 async def test_an_address_that_is_taken_ends_the_start(writes: Writes, vendor: str, settled: None) -> None:
     """As an OSError, with nothing left running."""
     with socket.socket() as taken:
