@@ -88,8 +88,6 @@ def build(
             connections=limits.connections,
             header_bytes=limits.header_bytes,
             body_bytes=limits.body_bytes,
-            memory_cache=limits.memory.cache,
-            memory_idempotency=limits.memory.idempotency,
         ),
         drain_timeout=document.drain.timeout,
         log_level=document.log.level,

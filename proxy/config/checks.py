@@ -12,7 +12,19 @@ from proxy.config import kinds
 from proxy.config.document import Mapping, Node, display, has_broken
 from proxy.config.problems import Problems
 from proxy.config.reserved import REFUSAL
-from proxy.config.schema import Api, Breaker, Document, Egress, Listen, Model, Policies, RateLimit, Retry, TlsIntercept
+from proxy.config.schema import (
+    Api,
+    Breaker,
+    Document,
+    Egress,
+    Listen,
+    Memory,
+    Model,
+    Policies,
+    RateLimit,
+    Retry,
+    TlsIntercept,
+)
 from proxy.config.units import UnitError
 from proxy.config.validate import Place, find
 
@@ -73,15 +85,17 @@ class _Checker:
 
     def not_yet(self, document: Document) -> None:
         """Keys that are parsed already, while only their defaults are what this version does."""
-        given: tuple[tuple[str, Model | None, Model], ...] = (
-            ("egress", document.egress, Egress()),
-            ("tls_intercept", document.tls_intercept, TlsIntercept()),
+        given: tuple[tuple[tuple[str, ...], Model | None, Model], ...] = (
+            (("egress",), document.egress, Egress()),
+            (("tls_intercept",), document.tls_intercept, TlsIntercept()),
+            (("limits", "memory"), document.limits.memory, Memory()),
         )
         for section, model, defaults in given:
+            only = defaults.model_dump(mode="json")
             for key, value in model or ():
                 if value != getattr(defaults, key):
-                    shown = display(self._at(section, key).node)
-                    self._add((section, key), f"{shown} is {REFUSAL}", f"remove it, or write {getattr(defaults, key)}")
+                    loc = (*section, key)
+                    self._add(loc, f"{display(self._at(*loc).node)} is {REFUSAL}", f"remove it, or write {only[key]}")
 
     def mounts(self, apis: dict[str, Api]) -> None:
         seen: dict[str, str] = {}

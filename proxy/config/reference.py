@@ -45,7 +45,6 @@ their key is there. Keys of later versions are refused: nothing is ignored in si
 _SECTIONS: Final[tuple[tuple[str, type[schema.Model]], ...]] = (
     ("The file", schema.Document),
     ("`listen`", schema.Listen),
-    ("`stores`", schema.Stores),
     ("`limits`", schema.Limits),
     ("`limits.memory`", schema.Memory),
     ("`drain`", schema.Drain),

@@ -45,6 +45,7 @@ _POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
     (("timeout", "first_byte"), _word("adaptive")),
 )
 _REFUSED: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
+    (("stores",), _any),
     (("listen", "transparent"), _on),
     (("upstream_proxy",), _on),
     (("apis", "*", "upstream_proxy"), _on),

@@ -224,17 +224,8 @@ class Listen(Model):
     )
 
 
-class Stores(Model):
-    """Where policies keep what several pods share. No policy of this version uses them."""
-
-    shared: Annotated[str, kinds.TEXT] | None = setting(None, "A Redis url.")
-    ledger: Annotated[str, kinds.TEXT] | None = setting(
-        None, "A durable store, such as sqlite:/var/lib/backstay/ledger.db."
-    )
-
-
 class Memory(Model):
-    """Memory for what policies keep."""
+    """Memory for what policies keep. Only the defaults in this version."""
 
     cache: Annotated[int, kinds.SIZE] = setting("64MiB", "For cached answers.")
     idempotency: Annotated[int, kinds.SIZE] = setting("32MiB", "For records of idempotent calls.")
@@ -291,7 +282,6 @@ class Document(Model):
     )
     listen: Listen = part(Listen, "Addresses.")
     admin_token: Annotated[str, kinds.TEXT] | None = setting(None, "Opens `listen.admin`; made at start, if absent.")
-    stores: Stores = part(Stores, "Shared stores.")
     limits: Limits = part(Limits, "Limits.")
     drain: Drain = part(Drain, "The end of the process.")
     log: Log = part(Log, "Logs.")

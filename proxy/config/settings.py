@@ -85,8 +85,6 @@ class Limits:
     connections: int = 20000
     header_bytes: int = 65536
     body_bytes: int | None = None
-    memory_cache: int = 64 << 20
-    memory_idempotency: int = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)

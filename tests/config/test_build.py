@@ -109,7 +109,7 @@ def test_the_process_has_its_settings(loads: Callable[[str], Config]) -> None:
     text = """\
 version: 1
 listen: {agent: "[::1]:1", metrics: off, admin: false}
-limits: {connections: 5, header_bytes: 4KiB, body_bytes: 1MiB, memory: {cache: 1, idempotency: 2}}
+limits: {connections: 5, header_bytes: 4KiB, body_bytes: 1MiB}
 drain: {timeout: 0s}
 log: {level: debug, access: false}
 apis: {x: {url: http://x}}
@@ -117,7 +117,7 @@ apis: {x: {url: http://x}}
     config = loads(text)
     assert config.listen == Listen(Address("::1", 1), None, None)
     assert str(config.listen.agent) == "[::1]:1"
-    assert config.limits == Limits(5, 4096, 1 << 20, 1, 2)
+    assert config.limits == Limits(5, 4096, 1 << 20)
     assert (config.drain_timeout, config.log_level, config.log_access) == (0.0, "debug", "off")
 
 
