@@ -6,7 +6,6 @@ first call and not before, because their memory is only needed then.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping as EnvMapping
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from proxy.config.settings import Config
 
 if TYPE_CHECKING:
     from proxy.config.document import Mapping
-    from proxy.config.schema import Document
 
 _CHECK_PATH: Final = "check the path, and that this user may read it"
 
@@ -30,7 +28,7 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
 
     Raises ConfigError with every mistake that can be found in one go.
     """
-    from proxy.config import build, checks, expand, merge, reserved, validate
+    from proxy.config import build, checks, expand, merge, pem, reserved, validate
 
     problems = Problems()
     files = _files(paths, problems)
@@ -42,33 +40,11 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
     reserved.refuse(root, problems)
     document = validate.validate(root, problems)
     checks.check_document(document, root, problems)
-    watched += _pem_files(document, root, problems)
+    watched += pem.check_files(document, root, problems)
     merged = build.merge_policies(document, root, problems)
     if problems:
         raise problems.error(files, watched)
     return build.build(document, root, merged, tuple(dict.fromkeys(watched)))
-
-
-def _pem_files(document: Document, root: Mapping, problems: Problems) -> list[Path]:
-    """The certificates and keys that apis name; one that cannot be read is a mistake now, not at the first call."""
-    from proxy.config.document import display
-    from proxy.config.validate import find
-
-    files: list[Path] = []
-    for name, api in document.apis.items():
-        for key in ("ca_file", "client_cert", "client_key"):
-            value = getattr(api.tls, key)
-            if value is not None:
-                files.append(Path(value))
-                place = find(root, ("apis", name, "tls", key))
-                if not os.access(value, os.R_OK):
-                    problems.add(
-                        place.node.mark,
-                        place.path,
-                        f"{display(place.node)} cannot be read",
-                        "mount it there, or correct the path",
-                    )
-    return files
 
 
 def _files(paths: Sequence[Path | str], problems: Problems) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import certifi
 import pytest
 
 from proxy.config.settings import Address, Api, Config, Limits, Listen, Policies, Tls
@@ -88,19 +89,20 @@ apis:
 
 def test_an_api_has_its_place_its_names_and_its_pool(loads: Callable[[str], Config]) -> None:
     """Url, mount, hosts, TLS and connections, as the wire takes them."""
-    text = """\
+    ca_file = certifi.where()
+    text = f"""\
 version: 1
 apis:
   x:
     url: https://API.x:8443/v1/
     mount: /x
     hosts: [X.internal]
-    tls: {server_name: Y, ca_file: /etc/passwd}
-    connections: {max: 7, idle: 5s}
+    tls: {{server_name: Y, ca_file: {ca_file}}}
+    connections: {{max: 7, idle: 5s}}
 """
     (api,) = loads(text).apis
     assert (api.scheme, api.host, api.port, api.base_path) == ("https", "api.x", 8443, "/v1")
-    assert (api.mount, api.hosts, api.tls) == ("/x", ("x.internal",), Tls(ca_file="/etc/passwd", server_name="y"))
+    assert (api.mount, api.hosts, api.tls) == ("/x", ("x.internal",), Tls(ca_file=ca_file, server_name="y"))
     assert (api.max_connections, api.idle_connection, api.line.rpartition(":")[2]) == (7, 5.0, "3")
 
 

@@ -100,6 +100,15 @@ def test_what_is_not_there_is_a_problem(name: str, message: str, tmp_path: Path)
     assert "\n" not in str(caught.value)
 
 
+def test_what_an_empty_file_lacks_is_said_of_that_file(tmp_path: Path) -> None:
+    """A mistake without a place could not be mended."""
+    write(tmp_path, empty="# nothing yet\n")
+    with pytest.raises(ConfigError) as caught:
+        load([tmp_path / "empty.yaml"], {})
+    assert [problem.path for problem in caught.value.problems] == ["version", "apis"]
+    assert {problem.file for problem in caught.value.problems} == {str(tmp_path / "empty.yaml")}
+
+
 def test_a_path_that_the_system_refuses_is_a_problem() -> None:
     """Whatever the operating system says about it."""
     with pytest.raises(ConfigError, match="cannot be read: File name too long; check the path"):
@@ -148,16 +157,6 @@ def test_the_environment_gives_numbers_and_switches(loads: Callable[..., Config]
     (api,) = loads(text, N="7", S="true", B="off").apis
     assert api.policies.retry is not None
     assert (api.policies.retry.attempts, api.policies.retry.safe, api.policies.breaker) == (7, True, None)
-
-
-def test_certificates_are_watched_and_must_be_there(tmp_path: Path, complains: Callable[..., list[object]]) -> None:
-    """They are renewed under way; and one that is missing is found now, not at the first call."""
-    pem = tmp_path / "ca.pem"
-    pem.write_text("")
-    write(tmp_path, a=f"version: 1\napis: {{x: {{url: https://x, tls: {{ca_file: {pem}}}}}}}")
-    assert pem in load([tmp_path / "a.yaml"], {}).watched
-    (problem,) = complains("version: 1\napis: {x: {url: https://x, tls: {ca_file: /no/ca.pem}}}")
-    assert "apis.x.tls.ca_file: '/no/ca.pem' cannot be read; mount it there" in str(problem)
 
 
 def test_the_digest_is_that_of_what_is_effective(loads: Callable[[str], Config]) -> None:
