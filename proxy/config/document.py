@@ -146,13 +146,14 @@ def resolve(text: str) -> str:
 
 
 def read(data: bytes, file: str, problems: Problems) -> list[Mapping]:
-    """The documents of a file; mistakes go to ``problems``, never raised."""
+    """The documents of a file, an empty one if it says nothing; mistakes go to ``problems``, never raised."""
     text = _decode(data, file, problems)
     if text is None:
         return []
     builder = _Builder(file, problems)
     nodes = _compose(text, file, problems)
-    return [root for node in nodes if (root := builder.root(node)) is not None]
+    found = [root for node in nodes if (root := builder.root(node)) is not None]
+    return found or [Mapping(Mark(file, 1, 1))]
 
 
 def _compose(text: str, file: str, problems: Problems) -> list[yaml.Node]:

@@ -88,9 +88,9 @@ def test_a_quoted_merge_key_is_a_plain_key() -> None:
 
 
 def test_several_documents_and_empty_ones() -> None:
-    """Empty documents, comments and a byte order mark are nothing."""
+    """Empty documents, comments and a byte order mark are nothing; a file of nothing else is one without keys."""
     assert data("\ufeff# nothing\n---\n---\na: 1\n--- \nb: 2\n") == [{"a": 1}, {"b": 2}]
-    assert data("") == []
+    assert data("") == [{}]
 
 
 @pytest.mark.parametrize(
