@@ -237,7 +237,7 @@ def _read_trouble(value: Any) -> str:
 
 
 def _read_version(value: Any) -> int:
-    if units.read_whole(value) == 1:
+    if str(value) == "1":  # not True, 1.0 or 01
         return 1
     raise UnitError("a version of the format that this program knows", "write version: 1")
 
