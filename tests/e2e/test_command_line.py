@@ -55,6 +55,25 @@ def test_run_on_a_bad_file_prints_what_check_prints(tmp_path: Path) -> None:
     assert command("run", file).returncode == 1
 
 
+def test_an_empty_file_lacks_something(tmp_path: Path) -> None:
+    """The mistake has a place, though the file has no line."""
+    file = tmp_path / "empty.yaml"
+    file.touch()
+    assert command("check", file).stderr.startswith(f"{file}:1:1: version")
+
+
+def test_a_certificate_file_without_one_is_a_mistake(tmp_path: Path) -> None:
+    """It is found before the first call, and has its line like any other."""
+    file, ca_file = tmp_path / "backstay.yaml", tmp_path / "ca.pem"
+    ca_file.touch()
+    content = document({"shop": {"url": "https://shop.test", "tls": {"ca_file": str(ca_file)}}})
+    file.write_text(yaml.safe_dump(content))
+    done = command("run", file)
+    assert done.returncode == 1
+    assert "apis.shop.tls.ca_file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("listener", ["agent", "metrics", "admin"])
 def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path, listener: str) -> None:
     """It says which address, and what to do."""

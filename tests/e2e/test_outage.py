@@ -146,7 +146,7 @@ def test_an_operator_forces_a_breaker(start: Start, vendor: Vendor) -> None:
     assert sidecar.admin("PUT", "/v1/breakers/shp", {"state": "open"}).json()["near"] == ["shop"]
 
 
-@pytest.mark.parametrize(("scope", "name"), [("api", "shop"), ("route", "shop/reports"), ("host", None)])
+@pytest.mark.parametrize(("scope", "name"), [("route", "shop/reports"), ("host", None)])
 def test_a_breaker_has_the_scope_it_was_given(start: Start, vendor: Vendor, scope: str, name: str | None) -> None:
     """A route of its own may fail alone."""
     routes = [{"name": "reports", "match": {"paths": ["/status/503"]}}]
