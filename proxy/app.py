@@ -8,14 +8,19 @@ SIGTERM -> not ready, drain -> end        a second signal -> end at once
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
+import os
 import signal
+import socket
 import ssl
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -35,13 +40,17 @@ from proxy.wire.listener import Listener
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aiohttp.web import AppRunner
+    from aiohttp.web import Application, AppRunner
 
-    from proxy.config.settings import Config
+    from proxy.config.settings import Address, Config
     from proxy.errors import CallError
 
 _log = logging.getLogger("backstay")
 
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "stop what listens there, or change `listen`",
+    errno.EACCES: "this user may not listen there: choose a port from 1024 on in `listen`",
+}
 _TICK_SECONDS: Final = 0.25
 _WATCH_SECONDS: Final = 2.0
 _READ_BYTES: Final = 64 * 1024  # at most, of one read; also what bounds the bytes held for a slow reader
@@ -53,7 +62,7 @@ def run(paths: Sequence[Path], env: Mapping[str, str]) -> int:
 
     Raises:
         ConfigError: the configuration is not valid.
-        OSError: an address cannot be bound.
+        OSError: an address cannot be bound (its filename), or the admin token not be kept.
     """
     config = load_apart(paths, env)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log line must not wait in a buffer
@@ -78,7 +87,7 @@ class App:
     # --- life -------------------------------------------------------------------------------------------
 
     async def serve(self) -> int:
-        """Run until told to stop; 0 if no call was cut, else 1 only if a second signal asked for it."""
+        """Run until told to stop; 0 after a drain, even if that had to cut calls; 1 if a second signal ended it."""
         self._compose()
         try:
             await self._open()
@@ -128,25 +137,34 @@ class App:
 
     async def _open(self) -> None:
         listen = self.config.listen
-        port = await self.listener.open(listen.agent.host, listen.agent.port)
+        with _naming(listen.agent):
+            port = await self.listener.open(listen.agent.host, listen.agent.port)
         _log.info("listening", extra={"listener": "agent", "host": listen.agent.host, "port": port})
-        if listen.metrics is None and listen.admin is None:
-            return
-        from proxy.admin import api, token  # aiohttp's server costs 12 MB, and may not be wanted
-
         if listen.metrics is not None:
-            app = api.metrics_app(self.registry, lambda: self.ready)
-            await self._serve_app(api, "metrics", app, listen.metrics)
+            await self._open_metrics(listen.metrics)
         if listen.admin is not None:
-            folder = Path(tempfile.gettempdir()) / f"backstay-{listen.admin.port}"  # two sidecars may share a host
-            secret, path = token.ensure_token(self.config.admin_token, folder)
-            if path is not None:
-                _log.info("admin token made", extra={"file": str(path)})
-            app = api.admin_app(Controls(self), secret, hosts=[listen.admin.host])
-            await self._serve_app(api, "admin", app, listen.admin)
+            await self._open_admin(listen.admin)
 
-    async def _serve_app(self, api: Any, name: str, app: Any, address: Any) -> None:
-        runner = await api.serve(app, address.host, address.port)
+    async def _open_metrics(self, address: Address) -> None:
+        from proxy.admin.api import metrics_app  # aiohttp's server costs 12 MB, and may not be wanted
+
+        await self._serve_app("metrics", metrics_app(self.registry, lambda: self.ready), address)
+
+    async def _open_admin(self, address: Address) -> None:
+        from proxy.admin.api import admin_app
+        from proxy.admin.token import ensure_token
+
+        folder = Path(tempfile.gettempdir()) / f"backstay-{address.port}"  # two sidecars may share a host
+        secret, path = ensure_token(self.config.admin_token, folder)
+        if path is not None:
+            _log.info("admin token made", extra={"file": str(path)})
+        await self._serve_app("admin", admin_app(Controls(self), secret, hosts=[address.host]), address)
+
+    async def _serve_app(self, name: str, app: Application, address: Address) -> None:
+        from proxy.admin.api import serve
+
+        with _naming(address):
+            runner = await serve(app, address.host, address.port)
         self._runners.append(runner)
         _log.info("listening", extra={"listener": name, "host": address.host, "port": runner.addresses[0][1]})
 
@@ -226,6 +244,19 @@ class App:
         """Count a request that never had a route."""
         self._unrouted.record(method, error.status, "rejected", error.reason, 0.0, None, None, None)
         _log.debug("rejected", extra={"reason": error.reason, "detail": error.detail})
+
+
+@contextmanager
+def _naming(address: Address) -> Iterator[None]:
+    """An OSError in here is told as people write it: the address, the system's words, what to do."""
+    try:
+        yield
+    except socket.gaierror as error:
+        raise OSError(error.errno, f"{error.strerror}; correct the host in `listen`", str(address)) from None
+    except OSError as error:
+        number = error.errno or 0
+        remedy = _REMEDIES.get(number, "correct the address in `listen`")
+        raise OSError(number, f"{os.strerror(number)}; {remedy}", str(address)) from None
 
 
 def _settle_memory() -> None:

@@ -10,7 +10,6 @@ Exit codes: 0 as asked; 1 a bad configuration, a port that is taken, a failed de
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -134,8 +133,7 @@ def _bad_config(problems: Sequence[object]) -> _Failure:
 
 def _os_failure(error: OSError) -> _Failure:
     where = f"{error.filename}: " if error.filename is not None else ""
-    remedy = "; stop what listens there, or change `listen`" if error.errno == errno.EADDRINUSE else ""
-    return _Failure(f"backstay: {where}{error.strerror or error}{remedy}")
+    return _Failure(f"backstay: {where}{error.strerror or error}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -27,10 +26,6 @@ _http_log = logging.getLogger("backstay.http")
 _LARGEST_BODY: Final = 4096  # bytes; what is sent here is one short object
 _KEEP_ALIVE: Final = 75.0  # seconds; above the usual scrape interval
 _SHUTDOWN: Final = 1.0  # second that answers in the making get
-
-
-class ListenError(OSError):
-    """A service cannot listen where it was told to; the text says why and what to do."""
 
 
 # --- metrics and health: read-only and open --------------------------------------------------------
@@ -85,10 +80,8 @@ async def _name_no_software(_: web.Request, response: web.StreamResponse) -> Non
 # --- status and control: always behind the token ---------------------------------------------------
 
 
-def admin_app(
-    control: Control, token: str, registry: Registry | None = None, *, hosts: Collection[str] = ()
-) -> web.Application:
-    """The control API and the status page; /metrics too, if ``registry`` is given.
+def admin_app(control: Control, token: str, *, hosts: Collection[str] = ()) -> web.Application:
+    """The control API and the status page.
 
     ``hosts`` are the names, besides addresses and localhost, by which it may be called. Raises ValueError if the
     token is empty.
@@ -96,8 +89,6 @@ def admin_app(
     app = web.Application(middlewares=[guard(token, hosts)], client_max_size=_LARGEST_BODY)
     app.on_response_prepare.append(_name_no_software)
     app.add_routes(_Api(control).routes())
-    if registry is not None:
-        app.router.add_get("/metrics", _exposition(registry))
     return app
 
 
@@ -190,7 +181,7 @@ async def _word(request: web.Request, key: str, known: Sequence[str] = ()) -> An
 async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     """Serve ``app`` until ``cleanup()`` of what is returned; its ``addresses`` tell the port if ``port`` is 0.
 
-    Raises ListenError.
+    Raises OSError.
     """
     _http_log.addFilter(_is_worth_a_line)
     runner = web.AppRunner(
@@ -199,22 +190,12 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-    except OSError as error:
+    except OSError:
         await runner.cleanup()
-        raise ListenError(_listen_problem(host, port, error)) from error
+        raise
     return runner
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
     """Malformed HTTP is not: anybody may send it, and aiohttp would quote it, header values and all, with a trace."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
-
-
-def _listen_problem(host: str, port: int, error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"{host}:{port} is taken by another program; stop it, or choose another port"
-        case errno.EACCES:
-            return f"{host}:{port} may not be used by this user; choose a port from 1024 on"
-        case _:
-            return f"cannot listen on {host}:{port}: {error.strerror or error}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.wire.server import AgentConnection
@@ -92,19 +90,14 @@ class Listener:
     # --- life -------------------------------------------------------------------------------------------
 
     async def open(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises OSError, whose filename is the address."""
-        try:
-            self._server = await self.clock.loop.create_server(
-                lambda: AgentConnection(self),  # type: ignore[arg-type,return-value]  # a protocol by its methods
-                host,
-                port,
-                backlog=_BACKLOG,
-                reuse_address=True,
-            )
-        except socket.gaierror as error:
-            raise OSError(error.errno, error.strerror, f"{host}:{port}") from None
-        except OSError as error:
-            raise OSError(error.errno, os.strerror(error.errno or 0), f"{host}:{port}") from None
+        """Listen; returns the port. Raises OSError."""
+        self._server = await self.clock.loop.create_server(
+            lambda: AgentConnection(self),  # type: ignore[arg-type,return-value]  # a protocol by its methods
+            host,
+            port,
+            backlog=_BACKLOG,
+            reuse_address=True,
+        )
         self.clock.spawn(self._sweep(), "sweep of idle connections")
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound

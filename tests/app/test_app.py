@@ -18,8 +18,9 @@ import trustme
 from aiohttp import web
 from pytest_aiohttp.plugin import AiohttpServer
 
-from proxy.app import App, run
+from proxy.app import App, _naming, run
 from proxy.config.load import ConfigError, load
+from proxy.config.settings import Address
 from proxy.core.breaker import State
 from tests.app.conftest import Starts, Writes
 
@@ -107,11 +108,11 @@ async def test_metrics_and_admin_have_their_own_ports(
     async with aiohttp.ClientSession() as session:
         async with session.get(f"http://127.0.0.1:{metrics}/readyz") as response:
             assert response.status == 200
-        async with session.get(f"http://127.0.0.1:{admin}/api/breakers") as response:
+        async with session.get(f"http://127.0.0.1:{admin}/v1/breakers") as response:
             assert response.status == 401
         fields = {"Authorization": f"Bearer {token}"}
-        async with session.get(f"http://127.0.0.1:{admin}/api/breakers", headers=fields) as response:
-            assert response.status in {200, 404}
+        async with session.get(f"http://127.0.0.1:{admin}/v1/breakers", headers=fields) as response:
+            assert [each["name"] for each in (await response.json())["breakers"]] == ["vendor"]
 
 
 @pytest.mark.parametrize(
@@ -130,12 +131,34 @@ async def test_an_address_that_is_taken_ends_the_start(writes: Writes, vendor: s
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         path = writes(api(vendor))
-        text = path.read_text().replace("agent: 127.0.0.1:0", f"agent: 127.0.0.1:{taken.getsockname()[1]}")
-        path.write_text(text)
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        path.write_text(path.read_text().replace("agent: 127.0.0.1:0", f"agent: {address}"))
         app = App(load([path], {}), [path], {})
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="stop what listens there, or change `listen`") as raised:
             await app.serve()
+    assert raised.value.filename == address
     assert not app.ready
+
+
+@pytest.mark.parametrize("listener", ["metrics", "admin"])
+async def test_an_address_that_cannot_be_had_is_named(listener: str, writes: Writes, settled: None) -> None:
+    """Whichever of the listeners it is, with the system's words and what to do."""
+    other = "admin" if listener == "metrics" else "metrics"
+    path = writes(api("http://127.0.0.1:9"), listen=f"{listener}: 192.0.2.1:1, {other}: off", more="admin_token: hush")
+    app = App(load([path], {}), [path], {})
+    with pytest.raises(OSError, match=r"Cannot assign .*; correct the address in `listen`") as raised:
+        await app.serve()
+    assert raised.value.filename == "192.0.2.1:1"
+
+
+def test_a_host_without_an_address_is_named() -> None:
+    """The numbers of name resolution are not those of other errors."""
+    with (
+        pytest.raises(OSError, match="Name or service not known; correct the host") as raised,
+        _naming(Address("h", 1)),
+    ):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert raised.value.filename == "h:1"
 
 
 async def test_breakers_are_ticked(starts: Starts, writes: Writes, vendor: str) -> None:
