@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from proxy.errors import AgentGone, ConnectionReset, ProtocolError, RequestTimeout
+from proxy.errors import ConnectionReset, ProtocolError, RequestTimeout, Timeout
 from proxy.model import Ending, Response
 from proxy.wire import framing
 from proxy.wire.body import Body
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from proxy.model import Attempt, Headers, Request
 
 _MAX_INFORMATIONAL: Final = 16
+_FLUSH_SECONDS: Final = 2.0  # for an upstream to take what was written before its connection was given up
+_DEAF: Final = "The upstream took nothing of the request body for too long."
 _BEGINNING: Final = b"HTTP/1."
 _NOTHING: Final[list[bytes]] = []
 
@@ -50,7 +52,7 @@ class UpstreamConnection:
     """See the module. An asyncio.BufferedProtocol by its methods: a compiled class has no interpreted base."""
 
     __slots__ = (
-        "_attempt", "_body", "_buffer", "_clock", "_close_after", "_future", "_home", "_informational",
+        "_attempt", "_body", "_buffer", "_clock", "_clogged", "_close_after", "_future", "_home", "_informational",
         "_pressure", "_reader", "_response", "_scratch", "_upload", "closed", "idle_since", "received", "transport",
         "uses",
     )  # fmt: skip
@@ -71,6 +73,7 @@ class UpstreamConnection:
         self._body: Body | None = None
         self._response: Response | None = None
         self._upload: Body | None = None  # the request body, while it is being sent
+        self._clogged = False  # the upstream does not take what is written
         self._pressure: tuple[Callable[[], None], Callable[[], None]] | None = None  # pause and resume the sender
         self._close_after = False
         self._informational = 0
@@ -96,6 +99,11 @@ class UpstreamConnection:
             self._pressure = (body.pause, body.resume)
             body.attach(_Upload(self, body))
         return future
+
+    def leave(self, attempt: Attempt) -> None:
+        """``attempt`` is over without its answer: close, unless the connection has been given back already."""
+        if self._attempt is attempt:
+            self.abort()
 
     def abort(self, error: CallError | None = None) -> None:
         """Close at once: who waits for the answer gets ``error``, who reads its body learns that it is abandoned."""
@@ -139,6 +147,8 @@ class UpstreamConnection:
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol."""
+        if self._attempt is None:
+            self._drop(Ending.ABANDONED)  # now, so that no call is sent on it in the meantime
         return False  # close: half-closed upstreams are not kept
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -154,11 +164,13 @@ class UpstreamConnection:
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
+        self._clogged = True
         if self._pressure is not None:
             self._pressure[0]()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
+        self._clogged = False
         if self._pressure is not None:
             self._pressure[1]()
 
@@ -182,7 +194,7 @@ class UpstreamConnection:
             self._inform(status, reason, fields, rest)
             return
         nominated = fields.tokens(b"connection") if b"connection" in fields.aside else _NOTHING
-        self._close_after = (b"keep-alive" not in nominated) if http10 else (b"close" in nominated)
+        self._close_after = b"close" in nominated or (http10 and b"keep-alive" not in nominated)
         attempt = cast("Attempt", self._attempt)
         attempt.first_byte_at = self._clock.now()
         method = attempt.exchange.request.method
@@ -206,7 +218,7 @@ class UpstreamConnection:
             raise Malformed("it sends informational answers without end")
         inform = cast("Attempt", self._attempt).exchange.inform
         if inform is not None:
-            inform(status, fields.headers(fields.tokens(b"connection")))
+            inform(status, _bodiless(fields))
         if rest:
             self._read_head(rest)
 
@@ -265,7 +277,7 @@ class UpstreamConnection:
 
     def _release(self) -> None:
         self._attempt = None
-        if self._close_after or self._upload is not None:
+        if self._close_after or self._upload is not None or self._clogged:
             self._drop(Ending.ABANDONED)
         else:
             self._home.release(self)
@@ -279,7 +291,7 @@ class UpstreamConnection:
             raise Malformed("it switches protocols without being asked")
         self._close_after = True
         attempt.first_byte_at = self._clock.now()
-        response = Response(101, fields.headers([]), reason)
+        response = Response(101, _bodiless(fields), reason)
         response.headers.add(b"Connection", b"Upgrade")
         response.headers.add(b"Upgrade", b"websocket")
         response.tunnel = self
@@ -310,13 +322,21 @@ class UpstreamConnection:
         self.closed = True
         self._attempt = None
         if self.transport is not None:
-            self.transport.abort() if ending is Ending.BROKEN else self.transport.close()
+            self._close(self.transport, ending)
         self._detach_upload()
         body, self._body, self._reader = self._body, None, None
         if body is not None:
             body.fail(ending)
         if self.uses:
             self._home.forget(self)
+
+    def _close(self, transport: asyncio.Transport, ending: Ending) -> None:
+        if ending is Ending.BROKEN:
+            transport.abort()
+            return
+        transport.close()
+        if transport.get_write_buffer_size():  # it waits for that to be taken, which may be never
+            self._clock.about(self._clock.now() + _FLUSH_SECONDS, transport.abort)
 
     def _detach_upload(self) -> None:
         body = self.uploaded()
@@ -374,7 +394,14 @@ class _Upload:
 
     def fail(self, ending: Ending) -> None:
         """See model.Sink: a request that breaks off must not look complete to the upstream."""
-        self._connection.abort(self._body.error or (RequestTimeout() if ending is Ending.STALLED else AgentGone()))
+        self._connection.abort(self._body.error or (RequestTimeout() if ending is Ending.STALLED else Timeout(_DEAF)))
+
+
+def _bodiless(fields: Fields) -> Headers:
+    """What is passed on of an answer that has no body and may not announce one (RFC 9110, 8.6)."""
+    headers = fields.headers(fields.tokens(b"connection"))
+    headers.remove(b"content-length")
+    return headers
 
 
 def _because(error: Exception | None) -> str:
