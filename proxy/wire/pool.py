@@ -103,6 +103,8 @@ class Pool:
         try:
             return await waiter
         except BaseException:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 connection = waiter.result()  # it was handed over in the same moment
                 if connection is not None:
@@ -122,7 +124,10 @@ class Pool:
         late = self._said(f"did not accept a connection in {limit.seconds:.3g} s")
         try:
             error = DeadlineExceeded(late) if limit.by_total else ConnectTimeout(late)
-            return await self.clock.wait(self._connect(), limit.seconds, error)
+            connection = await self.clock.wait(self._connect(), limit.seconds, error)
+            if connection.closed:  # whoever began a call on it would never hear of it
+                raise ConnectionReset(self._said("closed a connection as soon as it was open"))
+            return connection
         except BaseException:
             self._open -= 1
             self._wake()
@@ -245,7 +250,7 @@ class Upstream:
         try:
             return await future
         except BaseException:
-            connection.abort()
+            connection.leave(attempt)
             raise
         finally:
             attempt.waiter = None
