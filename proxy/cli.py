@@ -77,7 +77,11 @@ def _explain(options: argparse.Namespace) -> int:
     from proxy.config.explain import explain
 
     config = _load(options.config)
-    print(explain(config, options.method, options.url))
+    try:
+        print(explain(config, options.method, options.url))
+    except ValueError as error:
+        print(f"backstay: {error}", file=sys.stderr)
+        return USAGE
     return OK
 
 
@@ -199,7 +203,7 @@ def _add_check(commands: Commands) -> None:
         "find every mistake in a configuration\n\n"
         "Prints each as file:line:column with what to write instead. Exit code 0 if there is none, else 1."
     )
-    _add_config(_add(commands, "check", _check, text, "backstay check backstay.yaml", "backstay check config/"))
+    _add_config(_add(commands, "check", _check, text, "backstay check backstay.yaml", "backstay check /etc/backstay"))
 
 
 def _add_explain(commands: Commands) -> None:

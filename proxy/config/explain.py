@@ -20,10 +20,15 @@ Row: TypeAlias = tuple[str, ...]
 
 
 def explain(config: Config, method: str, url: str) -> str:
-    """The explanation of a call with ``method`` to ``url``, which is absolute or a path at ``listen.agent``."""
+    """The explanation of a call with ``method`` to ``url``, which is absolute or a path at ``listen.agent``.
+
+    Raises ValueError if ``url`` is neither.
+    """
     parts = _TARGET.fullmatch(url)
     if parts is None or not url:
-        return f"{url!r} is neither a url with http or https nor a path: write https://host/path or /mount/path"
+        raise ValueError(
+            f"{url!r} is neither a url with http or https nor a path: write https://host/path or /mount/path"
+        )
     method, host, target = method.upper(), parts[1] or str(config.listen.agent), parts[2] or "/"
     found = _table(config).find(host.rpartition("@")[2].encode(), target.encode())
     rows = _nothing(config) if found is None else _rows(config, found, method)

@@ -111,6 +111,14 @@ def test_explain_names_api_and_route(good: str, capsys: pytest.CaptureFixture[st
     assert "orders" in out
 
 
+def test_explain_wants_a_url(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no URL is wrong usage, on standard error, not an explanation."""
+    assert main(["explain", good, "GET", "orders"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("backstay: 'orders' is neither a url")
+
+
 def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
     """Editors can read it."""
     assert main(["schema"]) == 0

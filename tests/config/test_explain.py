@@ -112,4 +112,5 @@ def test_says_what_there_is_if_nothing_matches(config: Config) -> None:
 @pytest.mark.parametrize("url", ["", "stripe/v1", "ftp://x/y"])
 def test_says_what_it_takes(url: str, config: Config) -> None:
     """A url, or a path at the agent's address."""
-    assert "write https://host/path or /mount/path" in explain(config, "GET", url)
+    with pytest.raises(ValueError, match="write https://host/path or /mount/path"):
+        explain(config, "GET", url)
