@@ -89,10 +89,8 @@ class AccessLog:
         first_byte: float | None = None,
         upstream: float | None = None,
         overhead: float | None = None,
-        sent: int | None = None,
-        client: str | None = None,
     ) -> None:
-        """Write the line of ``exchange``: times in seconds, ``sent`` in bytes of body; keys and order are fixed."""
+        """Write the line of ``exchange``: times in seconds; keys and order are fixed."""
         request = exchange.request
         line: dict[str, Any] = {
             "ts": timestamp(self._wall()),
@@ -110,8 +108,6 @@ class AccessLog:
             "upstream_ms": _milliseconds(upstream),
             "overhead_ms": _milliseconds(overhead),
             "first_byte_ms": _milliseconds(first_byte),
-            "bytes": sent,
-            "client": client,
         }
         self._write(json.dumps(line) + "\n")
 
