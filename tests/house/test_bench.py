@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import trustme
 
 from bench.faults import Calls, outage_figures
 from bench.load import parse
@@ -51,7 +52,7 @@ def test_every_template_is_filled(tmp_path: Path, peer: Peer) -> None:
 def test_backstay_is_measured_with_every_policy_on(tmp_path: Path) -> None:
     """What the table claims to compare is what the configuration says."""
     backstay = all_peers()[0]
-    (tmp_path / "ca.pem").touch()
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     configure(backstay, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies(attempts=4, budget_percent=50))
     config = load([tmp_path / "backstay.yaml"], {})
     for api in config.apis:
