@@ -6,6 +6,7 @@ no bucket refills and no connection is lost because a file changed. What no chai
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from proxy.telemetry.metrics import Registry
     from proxy.wire.pool import Endpoint, Pool
 
+_log = logging.getLogger("backstay")
+
 _KEYS_PER_LIMIT: Final = 10_000
+_BARRED: Final = frozenset({State.OPEN, State.FORCED_OPEN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Parts:
 
 
 class Survivors:
-    """See the module. ``keep`` methods return the object of a name, made or brought up to date."""
+    """See the module. ``breaker``, ``budget``, ``bucket`` and ``pool`` give the object of a name, made or updated."""
 
     def __init__(self, clock: Clock, registry: Registry) -> None:
         self._clock = clock
@@ -46,6 +50,7 @@ class Survivors:
         self.buckets: dict[str, Buckets] = {}
         self.pools: dict[str, Pool] = {}
         self._used: dict[tuple[str, str], object] = {}  # (kind, name) -> the rules it goes by, in the present linking
+        self._evicted = 0  # by buckets that were dropped: a counter does not fall
         registry.computed("backstay_breaker_state", self._breaker_states)
         registry.computed("backstay_upstream_connections", self._connections)
         registry.computed("backstay_retry_budget_ratio", self._budget_ratios)
@@ -75,6 +80,8 @@ class Survivors:
             self._registry.counter(
                 "backstay_breaker_transitions_total", breaker=name, reason=change.reason, **labels
             ).inc()
+            level = logging.WARNING if change.to in _BARRED else logging.INFO
+            _log.log(level, "breaker changed state", extra={"breaker": name, "reason": change.reason, **labels})
 
         breaker = self.breakers[name] = Breaker(settings, count, now=now)
         return breaker
@@ -113,6 +120,7 @@ class Survivors:
         used, self._used = self._used, {}
         for name in [name for name in self.pools if ("pool", name) not in used]:
             self.pools.pop(name).close()
+        self._evicted += sum(each.evictions for name, each in self.buckets.items() if ("buckets", name) not in used)
         for kind, table in (("breaker", self.breakers), ("budget", self.budgets), ("buckets", self.buckets)):
             for name in [name for name in table if (kind, name) not in used]:
                 del table[name]
@@ -137,10 +145,11 @@ class Survivors:
     def _budget_ratios(self) -> Iterator[tuple[dict[str, str], float]]:
         now = self._clock.now()
         for name, budget in self.budgets.items():
-            yield {"api": name}, max(1.0 - budget.ratio(now), 0.0)
+            yield {"budget": name}, max(1.0 - budget.ratio(now), 0.0)
 
     def _evictions(self) -> Iterator[tuple[dict[str, str], float]]:
-        yield {"what": "rate_limit_keys"}, sum(buckets.evictions for buckets in self.buckets.values())
+        present = sum(buckets.evictions for buckets in self.buckets.values())
+        yield {"what": "rate_limit_keys"}, self._evicted + present
 
 
 def _same(old: Endpoint, new: Endpoint) -> bool:

@@ -106,7 +106,7 @@ METRICS: Final = (
     Spec(
         "backstay_retry_budget_ratio",
         "gauge",
-        ("api",),
+        ("budget",),
         "Share of the retry budget that is left, from 0 (no retry is allowed) to 1.",
     ),
     Spec(

@@ -24,6 +24,12 @@ Label values come from the configuration or from closed lists, never from traffi
 - `method`: a method of HTTP, or `OTHER`. `code`: 100 to 599 (499: the agent went away before its answer), else `000`.
 - `outcome`: `forwarded` (the upstream's answer), `refused` (by a policy), `failed` (no usable answer of the upstream),
   `rejected` (the agent's request was at fault), `abandoned` (the agent went away), `broken` (the answer was cut).
+- `breaker`, `budget`: the api that shares it, `api/route` for a route with rules of its own, `host:port` with
+  `scope: host`. `state` of a breaker: `closed`, `open`, `half_open`, `ramp`, `forced_open`, `disabled` (forced closed).
+- `result` of a retry: `retried`, or why it was not: `attempts` (none left), `unsafe` (it might be done twice),
+  `retry_after` (the upstream asks for a longer pause), `deadline`, `budget`.
+- `decision` of the rate limit: `allowed`, `delayed`, `limited`. `state` of an upstream connection: `idle`, `busy`, and
+  `waiting` for calls that wait for one.
 - `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; or how its body ended
   too early (`broken`, `stalled`, `abandoned`); else empty.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -137,6 +138,15 @@ async def test_a_tick_lets_time_pass_for_who_waits_for_it(survivors: Survivors, 
     assert breaker.state is State.CLOSED
 
 
+async def test_the_operator_reads_what_a_circuit_does(
+    survivors: Survivors, clock: Clock, logged: Callable[[], str]
+) -> None:
+    """A line for each change of its state, louder where calls are refused."""
+    breaker = open_circuit(survivors, clock)
+    breaker.force(State.CLOSED, clock.now())
+    assert logged().splitlines() == ["WARNING breaker changed state", "INFO breaker changed state"]
+
+
 async def test_state_shows_in_the_metrics(rig: Rig, clock: Clock) -> None:
     """Read at each scrape: circuits, connections, what is left of budgets, keys that were forgotten."""
     open_circuit(rig.survivors, clock)
@@ -148,7 +158,12 @@ async def test_state_shows_in_the_metrics(rig: Rig, clock: Clock) -> None:
         buckets.get(str(key), clock.now())
     assert rig.samples("backstay_breaker_state", "breaker", "state") == {("vendor", "open"): 1}
     assert rig.samples("backstay_breaker_transitions_total", "to", "reason") == {("open", "consecutive"): 1}
-    assert rig.samples("backstay_retry_budget_ratio", "api") == {"vendor": pytest.approx(2 / 3)}
+    assert rig.samples("backstay_retry_budget_ratio", "budget") == {"vendor": pytest.approx(2 / 3)}
     assert rig.samples("backstay_evictions_total", "what") == {"rate_limit_keys": 1}
+    rig.survivors.drop_unused()
+    rig.survivors.drop_unused()
+    assert rig.survivors.buckets == {}
+    assert rig.samples("backstay_evictions_total", "what") == {"rate_limit_keys": 1}  # a counter does not fall
+    rig.survivors.pool("vendor", a_pool(clock))
     names = [family.name for family in rig.registry.families()]
     assert "backstay_upstream_connections" in names

@@ -169,7 +169,8 @@ class TestAccessLog:
         line = (
             '{"ts": "1970-01-01T00:00:01.500Z", "level": "info", "msg": "access", "api": "stripe", "route": "charges", '
             '"method": "POST", "path": "/v1/charges", "status": 504, "outcome": "failed", "reason": "timeout", '
-            '"attempts": 3, "duration_ms": 1250.0, "upstream_ms": 1200.0, "overhead_ms": 0.123, "first_byte_ms": null}\n'
+            '"attempts": 3, "duration_ms": 1250.0, "upstream_ms": 1200.0, "overhead_ms": 0.123, '
+            '"first_byte_ms": null}\n'
         )
         assert written == [line]
         assert SECRET not in written[0]
