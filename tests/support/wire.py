@@ -125,6 +125,13 @@ class Stack:
     async def stop(self) -> None:
         """Close everything, and assert that nothing is left: a leak is a failure of whatever test made it."""
         self.listener.close()
+        try:
+            await self._assert_nothing_left()
+        finally:
+            self.pool.close()
+            await self.clock.stop()
+
+    async def _assert_nothing_left(self) -> None:
         await until(lambda: self.listener.connections == 0, "no agent's connection left")
         await until(lambda: self.pool.counts()["busy"] == 0, f"no connection busy: {self.pool}")
         self.pool.close()
@@ -132,7 +139,6 @@ class Stack:
         assert self.pool.counts() == {"idle": 0, "busy": 0, "waiting": 0}
         assert None not in self.verdicts, "an attempt has not settled"
         assert len(self.endings) == len(self.exchanges), "an exchange has not ended, or twice"
-        await self.clock.stop()
 
 
 class Wire:
@@ -146,9 +152,14 @@ class Wire:
 
     async def start(self, script: Script | bytes, **options: Any) -> Agent:
         """Start a vendor and the proxy before it; returns a connected agent."""
-        self.vendor = await Vendor.start(answers(script) if isinstance(script, bytes) else script)
+        await self.start_vendor(script)
         self.stack = await Stack.start(self.vendor.port, Options(**options), self.clock)
         return await self.connect()
+
+    async def start_vendor(self, script: Script | bytes) -> Vendor:
+        """Start a vendor alone."""
+        self.vendor = await Vendor.start(answers(script) if isinstance(script, bytes) else script)
+        return self.vendor
 
     async def connect(self, *, receive_buffer: int | None = None) -> Agent:
         agent = await Agent.connect(self.stack.port, receive_buffer=receive_buffer)
@@ -158,8 +169,10 @@ class Wire:
     async def stop(self) -> None:
         for agent in self._agents:
             agent.close()
-        if hasattr(self, "stack"):
-            await self.stack.stop()
-        if hasattr(self, "vendor"):
-            await self.vendor.stop()
-        await turns()
+        try:
+            if hasattr(self, "stack"):
+                await self.stack.stop()
+        finally:
+            if hasattr(self, "vendor"):
+                await self.vendor.stop()
+            await turns()

@@ -107,7 +107,8 @@ AMBIGUOUS: dict[str, bytes] = {
     "a chunk longer than its size": head(b"Host: a", b"Transfer-Encoding: chunked") + b"2\r\nabc\r\n0\r\n\r\n",
     "LF alone behind a chunk size": head(b"Host: a", b"Transfer-Encoding: chunked") + b"3\nabc\r\n0\r\n\r\n",
     "LF alone behind a chunk": head(b"Host: a", b"Transfer-Encoding: chunked") + b"3\r\nabc\n0\r\n\r\n",
-    "a control byte in a chunk extension": head(b"Host: a", b"Transfer-Encoding: chunked") + b"3;a\x01\r\nabc\r\n0\r\n\r\n",
+    "a control byte in a chunk extension": head(b"Host: a", b"Transfer-Encoding: chunked")
+    + b"3;a\x01\r\nabc\r\n0\r\n\r\n",
     "LF in a chunk extension": head(b"Host: a", b"Transfer-Encoding: chunked") + b"3;a\nb\r\nabc\r\n0\r\n\r\n",
     "a long chunk extension": head(b"Host: a", b"Transfer-Encoding: chunked") + b"3;" + b"a" * 1100 + b"\r\nabc\r\n",
     "a trailer that frames": head(b"Host: a", b"Transfer-Encoding: chunked") + b"0\r\nContent-Length: 3\r\n\r\n",
@@ -295,7 +296,9 @@ async def test_a_body_upgraded_in_pieces_does_not_smuggle(wire: Wire) -> None:
     evil = b"GET /evil HTTP/1.1\r\nHost: evil\r\n\r\n"
     agent = await wire.start(OK)
     await agent.send(
-        head(b"Host: a", b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: %d" % len(evil)), evil[:10], evil[10:]
+        head(b"Host: a", b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: %d" % len(evil)),
+        evil[:10],
+        evil[10:],
     )
     assert (await agent.answer()).status == 200
     assert len(wire.stack.exchanges) == 1
