@@ -227,6 +227,20 @@ async def test_files_of_tls_that_are_no_use_keep_the_old_one(
     assert reloads(app) == {"ok": 0, "failed": 2}
 
 
+async def test_a_reload_that_cannot_be_tried_keeps_the_old_one(
+    starts: Starts, writes: Writes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process for the loader is a problem like any other, and the process that serves goes on."""
+    app = await starts(writes(api("http://127.0.0.1:9")))
+    runtime = app.runtime
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    problems = await app.reload()
+    assert len(problems) == 1
+    assert "/nowhere/python" in problems[0]
+    assert app.runtime is runtime
+    assert reloads(app) == {"ok": 0, "failed": 1}
+
+
 async def test_an_open_circuit_survives_a_reload(starts: Starts, writes: Writes, vendor: str) -> None:
     """Also when the settings of its breaker change."""
     app = await starts(writes(api(vendor, "breaker: {consecutive: 2}")))
