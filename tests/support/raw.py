@@ -97,6 +97,11 @@ class End:
         except ConnectionError:
             return True
 
+    @property
+    def gone(self) -> bool:
+        """Whether the other side has closed or reset, for an end that a script is reading from."""
+        return self.reader.at_eof() or self.reader.exception() is not None
+
     async def message(self, *, bodiless: bool = False) -> Answer:
         """One message with its body, by its own framing (until the close, if it is an answer without one)."""
         answer = Answer(await self.until(b"\r\n\r\n"))

@@ -40,19 +40,22 @@ class _Selector(selectors.BaseSelector):
     def __init__(self, step: Callable[[float], None]) -> None:
         self._real = selectors.DefaultSelector()
         self._step = step
+        self._busy = True  # bytes were on their way since the last step
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._real.select(0)
         if ready or timeout == 0:
+            self._busy = self._busy or bool(ready)
             return ready
         if timeout is None:
             ready = self._real.select(_STUCK_SECONDS)
             if not ready:
                 raise Stuck
             return ready
-        if len(self._real.get_map()) > 1:  # one is the loop's own
+        if self._busy:
             ready = self._real.select(_SETTLE_SECONDS)
         if not ready:
+            self._busy = False
             self._step(timeout)
         return ready
 
