@@ -109,6 +109,12 @@ class CircuitOpen(Refusal):
     reason, title = "circuit_open", "The upstream is failing; its circuit is open"
 
 
+class CircuitForcedOpen(CircuitOpen):
+    """The operator holds the breaker open; when it ends, nobody here knows."""
+
+    reason, title = "circuit_forced_open", "The operator holds the circuit of the upstream open"
+
+
 class RateLimited(Refusal):
     """The rate limit has no token within the allowed wait."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxy.core.breaker import Breaker, Refused, Ticket
+from proxy.core.breaker import Breaker, Refused, State, Ticket
 from proxy.core.retry import safe_to_resend
-from proxy.errors import CircuitOpen
+from proxy.errors import CircuitForcedOpen, CircuitOpen
 from proxy.model import Verdict
 
 if TYPE_CHECKING:
@@ -42,8 +42,16 @@ class BreakerPolicy:
         elif self._shadow is not None:
             self._shadow("refused")
         else:
-            raise CircuitOpen(_detail(decision), retry_after=decision.retry_after)
+            raise self._refusal(decision)
         return await send(attempt)
+
+    def _refusal(self, refused: Refused) -> CircuitOpen:
+        wait = refused.retry_after
+        if self._breaker.state is State.FORCED_OPEN:
+            return CircuitForcedOpen(retry_after=wait)
+        return CircuitOpen(
+            f"Too many of the last calls failed; the next will be tried in {wait:.1f} s.", retry_after=wait
+        )
 
     def _follow(self, attempt: Attempt, ticket: Ticket) -> None:
         if not ticket.shared:
@@ -60,7 +68,3 @@ class BreakerPolicy:
             self._breaker.give_back(ticket, self._clock.now())  # refused further in, or nobody waited for it
         else:
             self._breaker.settle(ticket, verdict, self._clock.now(), attempt.retry_after)
-
-
-def _detail(refused: Refused) -> str:
-    return f"Too many of the last calls failed; the next will be tried in {refused.retry_after:.1f} s."

@@ -65,6 +65,15 @@ async def test_an_upstreams_retry_after_extends_the_pause(rig: Rig, clock: Clock
     assert caught.value.retry_after == pytest.approx(42.0)
 
 
+async def test_a_circuit_that_is_forced_open_does_not_blame_the_vendor(rig: Rig, clock: Clock) -> None:
+    """Nothing failed: the operator keeps calls from it, and no moment is promised."""
+    upstream = Script(clock, answers(200))
+    proceed = rig.link(upstream, breaker=settings())
+    circuit(rig).force(State.FORCED_OPEN, clock.now())
+    assert await rig.call(proceed) == "circuit_forced_open"
+    assert upstream.calls == 0
+
+
 async def test_a_good_probe_closes_the_circuit(rig: Rig, clock: Clock) -> None:
     """At its headers: the stream behind them may last for minutes."""
     flow = Flow()
