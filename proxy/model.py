@@ -75,10 +75,6 @@ class Headers:
                 return value
         return None
 
-    def get_all(self, lower: bytes) -> list[bytes]:
-        """Every value of a field, in order."""
-        return [value for key, _, value in self.fields if key == lower]
-
     def add(self, name: bytes, value: bytes) -> None:
         """Append a field."""
         self.fields.append((name.lower(), name, value))
@@ -288,7 +284,7 @@ class Attempt:
     """One try at an upstream. Settles exactly once, whatever happens."""
 
     __slots__ = (
-        "_on_headers", "_on_sent", "_on_settle", "connect_limit", "exchange", "first_byte_at", "number", "probe",
+        "_on_headers", "_on_sent", "_on_settle", "connect_limit", "exchange", "first_byte_at", "number",
         "retry_after", "sent_at", "verdict", "waiter", "written",
     )  # fmt: skip
 
@@ -299,7 +295,6 @@ class Attempt:
         self.sent_at: float | None = None
         self.first_byte_at: float | None = None
         self.connect_limit = 2.0  # seconds; set by timeouts
-        self.probe = False  # goes through a half-open breaker
         self.retry_after: float | None = None  # seconds the upstream asked for
         self.verdict: Verdict | None = None
         self.waiter: Future[Any] | None = None  # what the wire waits on, for abort()
