@@ -26,7 +26,7 @@ _UNREACHED: Final = (
 )
 _ADVICE: Final = {
     "circuit_open": "The {api} API is failing; Backstay will try it again in {wait}. " + _AGAIN,
-    "circuit_forced_open": "The operator keeps calls from the {api} API. Answer from what you know or use another tool.",
+    "circuit_forced_open": "The operator keeps calls from the {api} API. Use another tool, or do without.",
     "rate_limited": "The limit on calls to the {api} API is reached; it has room again in {wait}. " + _AGAIN,
     "pool_exhausted": "The {api} API is busy with earlier calls. Make fewer at once, and try again in {wait}.",
     "overloaded": "Backstay holds as many connections as it may. Make fewer at once, and try again in {wait}.",
