@@ -146,19 +146,19 @@ class UpstreamConnection:
             self._fail(ProtocolError(f"The upstream's answer is not valid HTTP: {error}."))
 
     def eof_received(self) -> bool:
-        """See asyncio.Protocol."""
+        """See asyncio.Protocol. Over TLS, only a close_notify comes here: without one, the end may be forged."""
         if self._attempt is None:
             self._drop(Ending.ABANDONED)  # now, so that no call is sent on it in the meantime
+        elif self._reader is not None and self._reader.at_eof():
+            self._close_after = True
+            self._finish(b"")
         return False  # close: half-closed upstreams are not kept
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         if self.closed:
             return
-        if self._reader is not None and self._reader.at_eof() and exc is None:
-            self._close_after = True
-            self._finish(b"")
-        elif self._future is not None:
+        if self._future is not None:
             self._fail(ConnectionReset(f"The upstream closed the connection before it answered{_because(exc)}."))
         self._drop(Ending.BROKEN)
 

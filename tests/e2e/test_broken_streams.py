@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from tests.e2e.conftest import Start
 from tests.support.process import Document, Sidecar, document, wait_until
@@ -87,6 +90,24 @@ def test_an_agent_of_http_1_0_can_tell_a_cut_stream_too(unbroken: Sidecar) -> No
         connection.sendall(b"GET /shop/cut-chunked/1000 HTTP/1.0\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             deque(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize(("goodbye", "outcome"), [(True, "forwarded"), (False, "broken")])
+def test_the_end_of_a_tls_connection_must_be_proven(start: Start, tmp_path: Path, goodbye: bool, outcome: str) -> None:
+    """Where the close ends the body, one without close_notify may be anybody's (RFC 9112, 9.8)."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    authority.issue_cert("localhost").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"https://localhost:{server.getsockname()[1]}"
+        sidecar = start(document({"shop": {"url": url, "tls": {"ca_file": str(tmp_path / "ca.pem")}}}))
+        with send(sidecar, "/shop/"):
+            with context.wrap_socket(server.accept()[0], server_side=True) as vendor:
+                vendor.recv(65536)
+                vendor.sendall(b"HTTP/1.1 200 OK\r\n\r\nall of it, or not")
+                if goodbye:
+                    vendor.unwrap()
+            sidecar.wait_value(1, "backstay_requests_total", outcome=outcome)
 
 
 def test_cut_streams_open_the_circuit(start: Start, vendor: Vendor) -> None:
