@@ -147,17 +147,20 @@ class Pool:
                 server_hostname=(at.server_name or at.host) if at.tls else None,
                 happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
             )
-        except ssl.SSLCertVerificationError as error:
-            raise TlsFailed(self._said(f"shows a certificate that is not acceptable: {error.verify_message}")) from None
-        except ssl.SSLError as error:
-            raise TlsFailed(self._said(f"failed the TLS handshake: {error.reason or error}")) from None
-        except socket.gaierror as error:
-            raise ConnectFailed(self._said(f"has no address: {error.strerror}")) from None
         except OSError as error:
-            raise ConnectFailed(self._said(f"cannot be reached: {error.strerror or error}")) from None
-        if connection.closed:  # whoever began a call on it would never hear of it
-            raise ConnectionReset(self._said("closed a connection as soon as it was open"))
+            raise self._failure(error) from None
         return connection
+
+    def _failure(self, error: OSError) -> ConnectFailed:
+        match error:
+            case ssl.SSLCertVerificationError():
+                return TlsFailed(self._said(f"shows a certificate that is not acceptable: {error.verify_message}"))
+            case ssl.SSLError():
+                return TlsFailed(self._said(f"failed the TLS handshake: {error.reason or error}"))
+            case socket.gaierror():
+                return ConnectFailed(self._said(f"has no address: {error.strerror}"))
+            case _:
+                return ConnectFailed(self._said(f"cannot be reached: {error.strerror or error}"))
 
     def _said(self, what: str) -> str:
         return f"The upstream {self.endpoint.host}:{self.endpoint.port} {what}."

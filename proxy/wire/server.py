@@ -192,8 +192,8 @@ class AgentConnection:
         self._buffer = b""
         try:
             self._take(data, end)
-        except Malformed as error:
-            self._refuse(BadRequest(f"The request is malformed: {error}."))
+        except Malformed as malformed:  # not the next one's name: mypyc gives a name one type
+            self._refuse(BadRequest(f"The request is malformed: {malformed}."))
         except AgentError as error:
             self._refuse(error)
 
