@@ -5,7 +5,7 @@ PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled lint bench docs docs-check generated-docs chart-check image-check lock services clean distclean
+.PHONY: help run test test-compiled lint bench docs docs-check generated-docs chart-check image-check lock clean distclean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -13,7 +13,7 @@ help: ## what can be made
 run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (ARGS="--duration 30s")
 	@$(BIN)/backstay demo $(ARGS)
 
-test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
+test: .venv/.stamp-test ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
 	@$(BIN)/pytest -q --cov --cov-report=
@@ -50,7 +50,7 @@ generated-docs: .venv/.stamp-demo
 	@$(BIN)/python -m proxy.config.reference > .cache/docs/configuration.md
 	@$(BIN)/python -m proxy.telemetry.reference > .cache/docs/metrics.md
 
-chart-check: .cache/helm ## lint and render the chart with a real helm
+chart-check: .cache/helm .venv/.stamp-demo ## lint and render the chart with a real helm
 	@scripts/chart-check.sh .cache/helm
 
 image-check: .venv/.stamp-dev ## lint the Dockerfile
@@ -67,9 +67,6 @@ clean: ## remove what tools left behind, keep .venv
 
 distclean: clean ## remove .venv too
 	@rm -rf .venv
-
-# What tests need besides Python packages. Nothing yet: a store that is a server gets installed and started here.
-services:
 
 # ------------------------------------------------------------------------------------------------ set-up
 

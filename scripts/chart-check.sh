@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints the chart, renders it, and proves that bad values are refused. $1 is a helm binary.
+# Lints the chart, renders it, checks the configuration in it, and proves that bad values are refused. $1 is a helm binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 helm="$1"
@@ -19,6 +19,13 @@ expect "path: /healthz"
 expect "readOnlyRootFilesystem: true"
 expect "runAsNonRoot: true"
 expect "containerPort: 9464"
+
+# What is in the ConfigMap is a configuration: the image would start with it.
+folder="$(mktemp -d)"
+trap 'rm -rf "$folder"' EXIT
+"$helm" template agent "$chart" --show-only templates/configmap.yaml "${values[@]}" \
+  | .venv/bin/python -c 'import sys, yaml; print(yaml.safe_load(sys.stdin)["data"]["backstay.yaml"])' > "$folder/backstay.yaml"
+.venv/bin/backstay check "$folder" > /dev/null
 
 refused() {
   if "$helm" template agent "$chart" "$@" >/dev/null 2>&1; then
