@@ -30,10 +30,12 @@ from proxy.errors import (
     TargetTooLong,
 )
 from proxy.model import Ending, Exchange, Headers, Proceed, Request, Response
-from proxy.wire import framing
+from proxy.wire.answer import Framing, encode_answer_head, encode_whole_body
 from proxy.wire.body import HIGH_WATER, Body
+from proxy.wire.framing import encode_chunk, encode_last_chunk
 from proxy.wire.head import SECTION_END, Malformed
 from proxy.wire.incoming import read_request
+from proxy.wire.intake import Intake
 from proxy.wire.rescue import rescue
 
 if TYPE_CHECKING:
@@ -81,9 +83,8 @@ class AgentConnection:
     """See the module. An asyncio.BufferedProtocol by its methods: a compiled class has no interpreted base."""
 
     __slots__ = (
-        "_body", "_buffer", "_chunked", "_clock", "_close", "_door", "_expects", "_head", "_http10", "_method",
-        "_reader", "_received", "_response", "_scratch", "_task", "_torn", "_tunnel", "_until_close", "_writing_paused",
-        "deadline", "state", "transport",
+        "_buffer", "_clock", "_close", "_door", "_expects", "_framing", "_head", "_http10", "_intake", "_method",
+        "_response", "_scratch", "_task", "_torn", "_tunnel", "_writing_paused", "deadline", "state", "transport",
     )  # fmt: skip
 
     def __init__(self, door: Door) -> None:
@@ -101,13 +102,10 @@ class AgentConnection:
         self._expects = False  # 100-continue
         self._close = False  # after this answer
         self._torn = False  # what else comes will not be read: it cannot be told where it ends
-        self._reader: framing.Reader | None = None  # of the request body, while it comes
-        self._body: Body | None = None
-        self._received = 0  # bytes of it
+        self._intake: Intake | None = None  # of the request body, until all of it has come
         self._response: Response | None = None  # while it is being relayed
         self._head = b""  # of the answer, until the first byte of its body
-        self._chunked = False
-        self._until_close = False  # only the end of the connection ends the answer (HTTP/1.0)
+        self._framing = Framing.ANNOUNCED  # of the answer
         self._tunnel: Tunnel | None = None
         self._writing_paused = False
 
@@ -134,12 +132,12 @@ class AgentConnection:
         if self.state == "idle":
             self._read_head(self._buffer + data if self._buffer else data)
         elif self.state == "busy":
-            if self._reader is not None:
-                self._read_body(data)
+            if self._intake is not None:
+                self._read_body(self._intake, data)
             elif not self._torn:
                 self._queue(data)
-        elif self.state == "discarding":
-            self._discard(data)
+        elif self.state == "discarding" and self._intake is not None:
+            self._discard(self._intake, data)
         elif self._tunnel is not None:
             self._tunnel.write(data)
 
@@ -154,8 +152,8 @@ class AgentConnection:
         self._door.leave(self)
         if self._task is not None:
             self._task.cancel()
-        if self._body is not None:
-            self._body.fail(Ending.ABANDONED, AgentGone())
+        if self._intake is not None and self._intake.body is not None:
+            self._intake.body.fail(Ending.ABANDONED, AgentGone())
         if self._response is not None:
             self._response.discard()
         self._forget()
@@ -232,47 +230,39 @@ class AgentConnection:
         self._task = self._clock.loop.create_task(self._serve(exchange, route.proceed))
 
     def _begin_body(self, request: Request, rest: bytes) -> None:
-        length = request.length
-        reader = framing.reader_for(length, self._door.header_limit)
-        payload, complete, rest = reader.feed(rest)
-        self._received = len(payload)
-        if self._door.body_limit is not None and max(length, self._received) > self._door.body_limit:
-            raise BodyTooLarge
-        if complete and reader.trailers is None:
-            request.body = payload
-            self._buffer = rest
-            return
-        self._body = request.stream = Body(self, length if length >= 0 else None, self._clock)
-        self._body.limit(idle=BODY_IDLE_SECONDS, whole=None)
-        self._reader = reader
-        self._feed(payload, complete=complete, rest=rest)
-
-    def _read_body(self, data: bytes) -> None:
-        try:
-            payload, complete, rest = cast("framing.Reader", self._reader).feed(data)
-        except Malformed as error:
-            self._break_body(BadRequest(f"The request body is malformed: {error}."))
-            return
-        self._received += len(payload)
         limit = self._door.body_limit
-        if limit is not None and self._received > limit:
-            self._break_body(BodyTooLarge())
-        else:
-            self._feed(payload, complete=complete, rest=rest)
+        if limit is not None and request.length > limit:
+            raise BodyTooLarge
+        intake = Intake(request.length, self._door.header_limit, limit)
+        payload, rest = intake.cut(rest)
+        if intake.complete and intake.trailers is None:
+            request.body, self._buffer = payload, rest
+            return
+        intake.body = request.stream = Body(self, request.length if request.length >= 0 else None, self._clock)
+        intake.body.limit(idle=BODY_IDLE_SECONDS, whole=None)
+        self._intake = intake
+        self._feed(intake, payload, rest)
 
-    def _break_body(self, error: CallError) -> None:
+    def _read_body(self, intake: Intake, data: bytes) -> None:
+        try:
+            payload, rest = intake.cut(data)
+        except Malformed as malformed:
+            self._break_body(intake, BadRequest(f"The request body is malformed: {malformed}."))
+        except BodyTooLarge as too_large:
+            self._break_body(intake, too_large)
+        else:
+            self._feed(intake, payload, rest)
+
+    def _break_body(self, intake: Intake, error: CallError) -> None:
         """No more of this body may be read; whoever sends it on ends the exchange with ``error``."""
         self._tear()
-        cast("Body", self._body).fail(Ending.BROKEN, error)
+        if intake.body is not None:
+            intake.body.fail(Ending.BROKEN, error)
 
-    def _feed(self, payload: bytes, *, complete: bool, rest: bytes) -> None:
-        body = cast("Body", self._body)
-        if payload:
-            body.feed(payload)
-        if complete and self._reader is not None:
-            trailers, self._reader = self._reader.trailers, None
-            self._buffer = rest
-            body.finish(trailers)
+    def _feed(self, intake: Intake, payload: bytes, rest: bytes) -> None:
+        if intake.complete:
+            self._intake, self._buffer = None, rest
+        intake.pass_on(payload)
 
     # --- the exchange -----------------------------------------------------------------------------------
 
@@ -308,19 +298,20 @@ class AgentConnection:
     def _tear(self) -> None:
         """Read no more requests, nor the rest of this one."""
         self._close = self._torn = True
-        self._reader = None
+        self._intake = None
 
     # --- the answer -------------------------------------------------------------------------------------
 
     def _respond(self, response: Response) -> None:
-        if self._door.draining or (self._expects and self._reader is not None):
+        if self._door.draining or (self._expects and self._intake is not None):
             self._close = True
         stream = response.stream
-        head = self._answer_head(response)
+        head, self._framing = encode_answer_head(response, self._method, http10=self._http10, close=self._close)
+        self._close |= self._framing is Framing.UNTIL_CLOSE
         if response.tunnel is not None:
             self._open_tunnel(response, head)
         elif stream is None:
-            self.transport.write(head if self._method == b"HEAD" else head + self._whole(response))
+            self.transport.write(head if self._method == b"HEAD" else head + encode_whole_body(response, self._framing))
             self._done()
         else:
             self._response = response
@@ -331,51 +322,14 @@ class AgentConnection:
             if self._head:
                 self._flush_head()
 
-    def _whole(self, response: Response) -> bytes:
-        if not self._chunked:
-            return response.body
-        chunk = framing.encode_chunk(response.body) if response.body else b""
-        return chunk + framing.encode_last_chunk(response.trailers)
-
-    def _answer_head(self, response: Response) -> bytes:
-        parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
-        announced = False
-        for lower, name, value in response.headers.fields:
-            parts.append(b"%b: %b\r\n" % (name, value))
-            if lower == b"content-length":
-                announced = True
-        self._chunked = self._until_close = False
-        if not announced:
-            self._frame(response, parts)
-        if response.tunnel is not None:
-            pass  # its Connection field says Upgrade
-        elif self._close:
-            parts.append(b"Connection: close\r\n")
-        elif self._http10:
-            parts.append(b"Connection: keep-alive\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
-
-    def _frame(self, response: Response, parts: list[bytes]) -> None:
-        """Say how long the answer is (RFC 9112, 6.3), where its own fields do not."""
-        if self._method == b"HEAD" or response.status in (204, 304) or response.tunnel is not None:
-            return
-        if response.stream is None and (response.trailers is None or self._http10):
-            parts.append(b"Content-Length: %d\r\n" % len(response.body))
-        elif self._http10:
-            self._close = self._until_close = True
-        else:
-            self._chunked = True
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-
     def _flush_head(self) -> None:
         head, self._head = self._head, b""
         self.transport.write(head)
 
     def write(self, data: bytes) -> None:
         """See model.Sink: a piece of the answer."""
-        if self._chunked:
-            data = framing.encode_chunk(data)
+        if self._framing is Framing.CHUNKED:
+            data = encode_chunk(data)
         if self._head:
             data, self._head = self._head + data, b""
         self.transport.write(data)
@@ -383,7 +337,7 @@ class AgentConnection:
     def finish(self, trailers: Headers | None) -> None:
         """See model.Sink: the end of the answer."""
         self._response = None
-        last = framing.encode_last_chunk(trailers) if self._chunked else b""
+        last = encode_last_chunk(trailers) if self._framing is Framing.CHUNKED else b""
         if self._head or last:
             head, self._head = self._head, b""
             self.transport.write(head + last)
@@ -396,7 +350,7 @@ class AgentConnection:
         """See model.Sink: the answer broke off, and must not look complete."""
         del ending
         self._response = None
-        if self._until_close:
+        if self._framing is Framing.UNTIL_CLOSE:
             self._cut_off()
         else:
             self._hang_up()  # the framing shows it: no last chunk, or less than Content-Length
@@ -419,14 +373,12 @@ class AgentConnection:
 
     def _done(self) -> None:
         """The answer is written: go on, or close."""
-        body, self._body = self._body, None
-        if body is not None and not body.ended:
-            body.detach()
-            body.fail(Ending.ABANDONED)
+        if self._intake is not None:
+            self._intake.forsake()
         if self._close:
-            self._end(linger=self._torn or self._reader is not None or bool(self._buffer))
-        elif self._reader is not None:
-            self.state, self._received = "discarding", 0
+            self._end(linger=self._torn or self._intake is not None or bool(self._buffer))
+        elif self._intake is not None:
+            self.state, self._intake.received = "discarding", 0
             self.deadline = self._clock.now() + LINGER_SECONDS
             self.resume_body()
         else:
@@ -439,18 +391,17 @@ class AgentConnection:
         elif self._buffer:
             self._clock.loop.call_soon(self._next)
 
-    def _discard(self, data: bytes) -> None:
+    def _discard(self, intake: Intake, data: bytes) -> None:
         """Read past the rest of a body that nobody wanted, if it is short, to keep the connection."""
-        self._received += len(data)
         try:
-            _, complete, rest = cast("framing.Reader", self._reader).feed(data)
-        except Malformed:
+            _, rest = intake.cut(data)
+        except (Malformed, BodyTooLarge):
             self._end(linger=True)
             return
-        if complete:
-            self._reader, self._buffer = None, rest
+        if intake.complete:
+            self._intake, self._buffer = None, rest
             self._rest()
-        elif self._received > _DISCARD_BYTES:
+        elif intake.received > _DISCARD_BYTES:
             self._end(linger=True)
 
     def _next(self) -> None:
@@ -500,12 +451,12 @@ class AgentConnection:
 
     def _cut_off(self) -> None:
         """Close at once. Where only the end of the connection ends the answer, a reset tells it from a good end."""
-        if self._until_close:
+        if self._framing is Framing.UNTIL_CLOSE:
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
     def _forget(self) -> None:
-        self._task = self._body = self._reader = self._response = self._tunnel = None
+        self._task = self._intake = self._response = self._tunnel = None
         self._buffer = b""
 
     # --- as the source of the request's body (body.Source) ----------------------------------------------
