@@ -1,0 +1,92 @@
+"""Tests of the answers of Backstay's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from proxy import errors
+from proxy.errors import CallError, CircuitOpen, ConnectFailed, ConnectionReset, Internal, RateLimited, Timeout
+from proxy.model import Exchange, Headers, Request
+from proxy.wire.rescue import rescue
+
+
+def exchange_of(method: bytes = b"GET") -> Exchange:
+    exchange = Exchange(Request(method, b"/", Headers()), "weather", "forecast", 0.0)
+    exchange.attempts = 2
+    return exchange
+
+
+def problem_of(error: CallError, exchange: Exchange | None = None) -> dict[str, Any]:
+    problem: dict[str, Any] = json.loads(rescue(error, exchange).body)
+    return problem
+
+
+def every_error(base: type[CallError] = CallError) -> Iterator[CallError]:
+    if base is RateLimited:
+        yield RateLimited("x", retry_after=1.5, limit=10, window=1.0)
+    else:
+        yield base("x")
+    for child in base.__subclasses__():
+        yield from every_error(child)
+
+
+@pytest.mark.parametrize("error", list(every_error()), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("exchange", [None, exchange_of()], ids=["before the route", "in an exchange"])
+def test_every_error_has_an_answer(error: CallError, exchange: Exchange | None) -> None:
+    """The body is RFC 9457, its length is announced, and every reason has a plain sentence of advice."""
+    response = rescue(error, exchange)
+    problem = json.loads(response.body)
+    assert response.status == problem["status"] == error.status
+    assert response.headers.get(b"content-type") == b"application/problem+json"
+    assert response.headers.get(b"content-length") == b"%d" % len(response.body)
+    assert response.headers.get(b"backstay-outcome") == error.reason.encode()
+    assert problem["type"] == f"urn:backstay:problem:{error.reason}"
+    assert problem["advice"].endswith(".")
+    assert "{" not in problem["advice"]
+    assert response.reason
+
+
+def test_members() -> None:
+    """An answer within an exchange says whose it is."""
+    problem = problem_of(ConnectFailed("no route to host"), exchange_of())
+    assert (problem["api"], problem["route"], problem["attempts"]) == ("weather", "forecast", 2)
+    assert (problem["title"], problem["detail"]) == ("The upstream cannot be reached", "no route to host")
+    assert "api" not in problem_of(errors.BadRequest())
+
+
+def test_retry_after_is_whole_and_never_too_few() -> None:
+    """The same number is in the field, the member and the advice."""
+    response = rescue(CircuitOpen("x", retry_after=13.2), exchange_of())
+    problem = json.loads(response.body)
+    assert response.headers.get(b"retry-after") == b"14"
+    assert problem["retry_after"] == 14
+    assert "weather" in problem["advice"]
+    assert "14 s" in problem["advice"]
+    assert rescue(CircuitOpen("x", retry_after=0.0)).headers.get(b"retry-after") == b"1"
+    assert b"retry-after" not in rescue(CircuitOpen("x")).headers
+
+
+def test_rate_limit_fields() -> None:
+    """Our 429 carries RateLimit and RateLimit-Policy, and may be repeated."""
+    headers = rescue(RateLimited("x", retry_after=0.4, limit=100, window=60.0)).headers
+    assert headers.get(b"ratelimit-policy") == b'"default";q=100;w=60'
+    assert headers.get(b"ratelimit") == b'"default";r=0;t=1'
+    assert b"x-should-retry" not in headers
+
+
+@pytest.mark.parametrize("error", [Timeout(), ConnectionReset(), CircuitOpen(), Internal()])
+def test_sdks_are_told_not_to_repeat(error: CallError) -> None:
+    """What is not to be repeated says so in the vendors' dialects."""
+    headers = rescue(error, exchange_of()).headers
+    assert (headers.get(b"x-should-retry"), headers.get(b"stripe-should-retry")) == (b"false", b"false")
+
+
+def test_advice_depends_on_what_was_at_stake() -> None:
+    """A lost answer to a POST is a warning, to a GET it is not."""
+    assert "not known" in problem_of(ConnectionReset(), exchange_of(b"POST"))["advice"]
+    assert "not known" not in problem_of(ConnectionReset(), exchange_of(b"GET"))["advice"]
+    assert "not known" in problem_of(ConnectionReset())["advice"]
