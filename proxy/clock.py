@@ -67,19 +67,25 @@ class Wheel:
         now = self._now()
         target = int(now / self._tick)
         steps = min(target - self._position, self._SLOTS)
+        self._position = target  # first: what a callback sets must not land in a slot that has been passed
         for position in range(target - steps + 1, target + 1):
             self._fire(self._slots[position % self._SLOTS], now)
-        self._position = target
         busy = any(self._slots)
         self._handle = self._loop.call_later(self._tick, self._turn) if busy else None
 
-    @staticmethod
-    def _fire(slot: dict[Timer, None], now: float) -> None:
+    def _fire(self, slot: dict[Timer, None], now: float) -> None:
         for timer in [timer for timer in slot if timer.when <= now]:
             callback, timer.callback = timer.callback, None
             slot.pop(timer, None)
             if callback is not None:
-                callback()
+                self._call(callback)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        """A defect in one callback must not take the others their time."""
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 -- the loop's own callbacks are treated alike
+            self._loop.call_exception_handler({"message": f"timer {callback!r} failed", "exception": error})
 
 
 class Clock:
