@@ -73,6 +73,7 @@ class Runtime:
             mount=api.mount,
             hosts=(api.host, *api.hosts),
             base_path=api.base_path,
+            port=api.port,
             routes=tuple(routes),
             default=default,
         )

@@ -48,6 +48,7 @@ def _table(config: Config) -> Table[str]:
             mount=api.mount,
             hosts=(api.host, *api.hosts),
             base_path=api.base_path,
+            port=api.port,
             routes=[(route.match, route.name) for route in api.routes],
             default="default",
         )

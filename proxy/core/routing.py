@@ -2,8 +2,10 @@
 
 Called by ``config`` (settings) and ``runtime.py``, which builds the table and asks it once per request.
 
-An api is found by the Host, else by the longest mount of which the path is a part. An address or ``localhost`` as Host
-comes last instead: there Backstay itself is meant more often than an upstream that runs beside it. Ports are ignored.
+An api is found by the Host, else by the longest mount of which the path is a part; the port of the Host is ignored.
+An address or ``localhost`` as Host comes last instead, and only with the port of the api's url: there Backstay itself
+is meant more often than an upstream that runs beside it, and a call with a mistyped mount, and the credentials of one
+api in its headers, must not end at another.
 
 Mounts and routes are matched against the *normalised* path (RFC 3986, 6.2.2), so that no spelling evades a policy:
 unreserved characters decoded, other escapes in upper case, ``//`` collapsed, then dot segments resolved. An encoded
@@ -54,6 +56,12 @@ def normalise_host(host: bytes) -> str:
     if name.startswith("["):
         return name[1:].partition("]")[0]
     return name.partition(":")[0].removesuffix(".")
+
+
+def _port(host: bytes) -> int:
+    """The port in a Host field, or that of http."""
+    digits = host.rpartition(b"]")[2].partition(b":")[2]
+    return int(digits) if digits.isdigit() else 80
 
 
 def normalise_path(path: bytes) -> str:
@@ -131,7 +139,7 @@ def _segment_regex(segment: str) -> str:
 class ApiEntry(Generic[T]):
     """An api with its routes: where it is found, and what (``T``) answers which of its calls."""
 
-    __slots__ = ("_rules", "base", "base_path", "default", "hosts", "mount", "name", "prefix")
+    __slots__ = ("_rules", "base", "base_path", "default", "hosts", "mount", "name", "port", "prefix")
 
     def __init__(
         self,
@@ -142,8 +150,10 @@ class ApiEntry(Generic[T]):
         base_path: str,
         routes: Sequence[tuple[Match, T]],
         default: T,
+        port: int = 80,
     ) -> None:
         self.name = name
+        self.port = port  # of the url: what an address as Host must have too
         self.mount = mount  # "/stripe", or "/" for everything
         self.prefix = "" if mount is None else mount.rstrip("/")
         self.hosts = hosts  # that of the url first; further names win over another api's url
@@ -195,7 +205,7 @@ class Table(Generic[T]):
     def __init__(self, apis: Sequence[ApiEntry[T]]) -> None:
         self._names = _HostNames()
         self._hosts: dict[str, ApiEntry[T]] = {}
-        self._addresses: dict[str, ApiEntry[T]] = {}  # hosts that come after mounts
+        self._addresses: dict[tuple[str, int], ApiEntry[T]] = {}  # hosts that come after mounts, with the port
         self._by_segment: dict[str, list[ApiEntry[T]]] = {}  # first segment of the mount; longest mounts first
         self._root: ApiEntry[T] | None = None
         for names in (slice(1, None), slice(0, 1)):
@@ -207,8 +217,10 @@ class Table(Generic[T]):
     def _add_hosts(self, api: ApiEntry[T], hosts: tuple[str, ...]) -> None:
         for host in hosts:
             name = host.lower().removesuffix(".").strip("[]")
-            known = self._addresses if _ADDRESS.fullmatch(name) else self._hosts
-            known.setdefault(name, api)
+            if _ADDRESS.fullmatch(name):
+                self._addresses.setdefault((name, api.port), api)
+            else:
+                self._hosts.setdefault(name, api)
 
     def _add_mount(self, api: ApiEntry[T]) -> None:
         if api.prefix:
@@ -224,7 +236,7 @@ class Table(Generic[T]):
         path = raw.decode("latin-1")
         if not (clean := _is_clean(path)):
             path = normalise_path(raw)
-        entry, prefix = self._locate(self._names[host], path)
+        entry, prefix = self._locate(host, path)
         if entry is None:
             return None
         inside = path[len(prefix) :]
@@ -232,13 +244,16 @@ class Table(Generic[T]):
         upstream = entry.base + forwarded or b"/"
         return Found(entry, inside or "/", query, upstream + mark + query)
 
-    def _locate(self, name: str, path: str) -> tuple[ApiEntry[T] | None, str]:
+    def _locate(self, host: bytes, path: str) -> tuple[ApiEntry[T] | None, str]:
         """The api, and the part of the path that is its mount."""
-        if (entry := self._hosts.get(name)) is not None:
+        if (entry := self._hosts.get(self._names[host])) is not None:
             return entry, ""
         if (entry := self._mounted(path)) is not None:
             return entry, entry.prefix
-        return self._addresses.get(name), ""
+        return self._at_address(host), ""
+
+    def _at_address(self, host: bytes) -> ApiEntry[T] | None:
+        return self._addresses.get((normalise_host(host), _port(host)))
 
     def _mounted(self, path: str) -> ApiEntry[T] | None:
         for api in self._by_segment.get(_first_segment(path), ()):
@@ -249,8 +264,7 @@ class Table(Generic[T]):
 
     def _find_server(self, host: bytes) -> Found[T] | None:
         """``OPTIONS *`` asks about a server as a whole (RFC 9110, 9.3.7): a mount is a part of one."""
-        name = self._names[host]
-        entry = self._hosts.get(name) or self._root or self._addresses.get(name)
+        entry = self._hosts.get(self._names[host]) or self._root or self._at_address(host)
         return None if entry is None else Found(entry, "*", b"", b"*")
 
     def __repr__(self) -> str:

@@ -152,7 +152,8 @@ def test_the_root_mount_takes_what_is_left() -> None:
 def test_an_address_as_host_comes_after_the_mounts() -> None:
     """An upstream beside Backstay does not take the mounts of the others; without a mount it is found all the same."""
     assert find(b"127.0.0.1:7070", b"/github/x") == ("github", "/x", b"", b"/v3/x")
-    assert find(b"127.0.0.1:9000", b"/x") == ("local", "/x", b"", b"/x")
+    assert find(b"127.0.0.1:80", b"/x") == find(b"127.0.0.1", b"/x") == ("local", "/x", b"", b"/x")
+    assert find(b"127.0.0.1:7070", b"/x") is None
     assert find(b"[::1]:80", b"/x", Table([api("six", None, "::1")])) == ("six", "/x", b"", b"/x")
 
 
