@@ -34,7 +34,7 @@ from proxy.runtime import Runtime
 from proxy.state import Parts, Survivors
 from proxy.telemetry.log import AccessLog, setup
 from proxy.telemetry.metrics import Registry
-from proxy.telemetry.requests import RequestMetrics
+from proxy.telemetry.requests import method_label
 from proxy.wire.listener import Listener
 
 if TYPE_CHECKING:
@@ -111,7 +111,6 @@ class App:
         self._pseudonym = b"backstay-%08x" % int(clock.chance() * 16**8)
         self._scratch = memoryview(bytearray(_READ_BYTES))
         self.runtime = self._build(self.config)
-        self._unrouted = RequestMetrics(registry, "", "")
         limits = self.config.limits
         self.listener = Listener(
             clock,
@@ -241,9 +240,11 @@ class App:
     # --- listener.Rejections ----------------------------------------------------------------------------
 
     def rejected(self, error: CallError, method: bytes) -> None:
-        """Count a request that never had a route."""
-        self._unrouted.record(method, error.status, "rejected", error.reason, 0.0, None, None, None)
-        _log.debug("rejected", extra={"reason": error.reason, "detail": error.detail})
+        """Count a request that never had a route, and log it as the access log would."""
+        labels = {"method": method_label(method), "code": str(error.status), "outcome": "rejected"}
+        self.registry.counter("backstay_requests_total", api="", route="", reason=error.reason, **labels).inc()
+        if self._access.wants("rejected", error.status):
+            _log.info("rejected", extra={"reason": error.reason, "status": error.status, "detail": error.detail})
 
 
 @contextmanager
