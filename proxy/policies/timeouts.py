@@ -56,14 +56,13 @@ class _Watch:
     def _ring(self) -> None:
         attempt, now = self._attempt, self._clock.now()
         exchange = attempt.exchange
+        when = due(self._limits, self._last_progress(now), exchange.deadline)
         if now >= exchange.deadline:
             attempt.abort(DeadlineExceeded(f"No answer within the {self._limits.total:g} s that the call may take."))
-            return
-        when = due(self._limits, self._last_progress(now), exchange.deadline)
-        if when <= now:
+        elif when <= now:
             attempt.abort(Timeout(f"No answer within {self._limits.first_byte:g} s."))
-        else:
-            self._timer = self._clock.at(when, self._ring)
+        # Look again in any case: just now the wire may have waited for nothing that could be ended (it reconnects).
+        self._timer = self._clock.at(when, self._ring)
 
     def _last_progress(self, now: float) -> float:
         """When the upstream began to owe an answer: not before it has the whole request."""
