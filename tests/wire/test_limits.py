@@ -7,9 +7,13 @@ import json
 
 import pytest
 
+from proxy.clock import Clock
 from proxy.core.timeouts import Timeouts
-from proxy.model import Ending, Verdict
+from proxy.errors import Timeout
+from proxy.model import Attempt, Ending, Exchange, Headers, Request, Response, Verdict
+from proxy.policies.timeouts import TimeoutPolicy
 from proxy.wire.server import BODY_IDLE_SECONDS, HEAD_SECONDS, IDLE_SECONDS, LINGER_SECONDS
+from tests.support import virtual
 from tests.support.raw import Answer, End, mute, sends, turns, until
 from tests.support.wire import GET, OK, Wire
 
@@ -234,6 +238,25 @@ async def test_a_stream_that_lasts_too_long(wire: Wire) -> None:
     assert not (await agent.rest()).endswith(b"0\r\n\r\n")
     assert 30.0 <= wire.clock.now() - began <= 31.0
     assert wire.stack.endings == [Ending.STALLED]
+
+
+def test_a_limit_that_runs_out_between_two_connections() -> None:
+    """A limit that finds the wire waiting for nothing it could end ends the next wait."""
+
+    async def scenario(clock: Clock) -> None:
+        async def send(attempt: Attempt) -> Response:
+            attempt.sent(clock.now())
+            await clock.sleep(6.0)  # on a connection that is reset in the end, and then connecting
+            attempt.waiter = clock.loop.create_future()
+            response: Response = await attempt.waiter
+            return response
+
+        exchange = Exchange(Request(b"GET", b"/", Headers()), "api", "default", clock.now())
+        with pytest.raises(Timeout):
+            await TimeoutPolicy(clock, Timeouts(first_byte=5.0))(Attempt(exchange, 1), send)
+        assert clock.now() <= virtual.START + 6.1
+
+    virtual.run(scenario)
 
 
 @pytest.mark.virtual_time
