@@ -241,6 +241,25 @@ def sends(*pieces: bytes, then: Callable[[End], None] = End.close) -> Script:
     return script
 
 
+async def flood(end: End, most: int) -> int:
+    """Write until the other side takes no more, or ``most`` bytes; returns how many were taken."""
+    taken, piece = 0, b"x" * 65536
+    while taken < most:
+        end.writer.write(piece)
+        try:
+            await asyncio.wait_for(end.writer.drain(), 0.2)
+        except TimeoutError:
+            break
+        taken += len(piece)
+    return taken
+
+
+async def deaf(end: End) -> None:
+    """Read nothing."""
+    end.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    await asyncio.Event().wait()
+
+
 async def mute(end: End) -> None:
     """Read all, say nothing."""
     while await end.some():

@@ -192,7 +192,9 @@ def test_no_limit_no_second_sink(clock: Clock) -> None:
 # --- limits ----------------------------------------------------------------------------------------------
 
 
-def after(seconds: float, *, idle: float | None = None, whole: float | None = None, paused: bool = False) -> list[Ending]:
+def after(
+    seconds: float, *, idle: float | None = None, whole: float | None = None, paused: bool = False
+) -> list[Ending]:
     """How a body that got a byte every eight seconds, for half a minute, ended after ``seconds``."""
 
     async def scenario(clock: Clock) -> list[Ending]:

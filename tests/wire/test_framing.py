@@ -118,8 +118,7 @@ def test_malformed_chunks(raw: bytes, size: int) -> None:
     """What is not exactly the grammar is refused, however it arrives; what never can be, at once."""
     reader = ChunkedReader(100)
     with pytest.raises(Malformed):
-        for index in range(0, len(raw), size):
-            reader.feed(raw[index : index + size])
+        pour(reader, raw, [size] * len(raw))
 
 
 LENGTHS: list[tuple[dict[bytes, bytes], int | None]] = [
@@ -140,7 +139,7 @@ def test_lengths(aside: dict[bytes, bytes], length: int | None) -> None:
 
 @pytest.mark.parametrize("aside", [
     {b"content-length": b"1", b"transfer-encoding": b"chunked"}, {b"content-length": b""}, {b"content-length": b"1, 1"},
-    {b"content-length": b"-1"}, {b"content-length": "١".encode()}, {b"content-length": b"9" * 19},
+    {b"content-length": b"-1"}, {b"content-length": b"\xd9\xa1"}, {b"content-length": b"9" * 19},
     {b"transfer-encoding": b"gzip"}, {b"transfer-encoding": b"chunked, chunked"}, {b"transfer-encoding": b""},
 ])  # fmt: skip
 def test_ambiguous_lengths(aside: dict[bytes, bytes]) -> None:

@@ -35,8 +35,10 @@ REQUESTS = [
     b"PUT /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
     b"POST /e HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
     b"GET /u HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    b"POST /h2 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 40\r\n\r\n"
-    + b"GET /evil HTTP/1.1\r\nHost: evil\r\nX: y\r\n\r\n",
+    (
+        b"POST /h2 HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 40\r\n\r\n"
+        b"GET /evil HTTP/1.1\r\nHost: evil\r\nX: y\r\n\r\n"
+    ),
     b"GET http://api/abs?q HTTP/1.1\r\nHost: a\r\nConnection: X-Hop, close\r\nX-Hop: 1\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: a\r\nVia: 1.1 x\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -30,7 +30,10 @@ def test_a_plain_request() -> None:
     assert (request.method, request.target, request.host, request.length) == (b"GET", b"/x", b"a:80", 0)
     assert list(request.headers) == [(b"X", b"y")]
     assert request.keep_alive
-    assert not (request.http10 or request.expects_continue or request.trailers_wanted or request.upgrade)
+    assert not (request.http10)
+    assert not (request.expects_continue)
+    assert not (request.trailers_wanted)
+    assert not (request.upgrade)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,8 @@ def test_http10() -> None:
     assert read(b"Connection: keep-alive", start=start).keep_alive
     assert not read(b"Connection: keep-alive, close", start=start).keep_alive
     request = read(b"Expect: 100-continue", b"Connection: upgrade", b"Upgrade: websocket", start=start)
-    assert not (request.expects_continue or request.upgrade)
+    assert not (request.expects_continue)
+    assert not (request.upgrade)
 
 
 @pytest.mark.parametrize("via", [b"Via: me", b"Via: 1.1 you, 1.1 me", b"Via: 1.0 a\r\nVia: 1.1 me (x)"])

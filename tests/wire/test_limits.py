@@ -14,7 +14,7 @@ from proxy.model import Attempt, Ending, Exchange, Headers, Request, Response, V
 from proxy.policies.timeouts import TimeoutPolicy
 from proxy.wire.server import BODY_IDLE_SECONDS, HEAD_SECONDS, IDLE_SECONDS, LINGER_SECONDS
 from tests.support import virtual
-from tests.support.raw import Answer, End, mute, sends, turns, until
+from tests.support.raw import Answer, End, deaf, mute, sends, turns, until
 from tests.support.wire import GET, OK, Wire
 
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -115,11 +115,6 @@ async def test_a_large_body_waits_for_its_connection(wire: Wire) -> None:
 @pytest.mark.virtual_time
 async def test_an_upstream_that_takes_no_body(wire: Wire) -> None:
     """An upstream that stops taking the request body is a timeout of its own."""
-
-    async def deaf(end: End) -> None:
-        end.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        await asyncio.Event().wait()
-
     agent = await wire.start(deaf, timeouts=Timeouts(first_byte=None, total=1000.0))
     size = 64 * 2**20
     agent.writer.write(POST % size + b"x" * size)

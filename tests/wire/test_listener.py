@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from proxy.model import Attempt, Response
 from tests.support.raw import End, answers, mute, until
 from tests.support.wire import GET, OK, Wire
 
@@ -139,5 +140,5 @@ async def test_a_defect_costs_one_call(wire: Wire, caplog: pytest.LogCaptureFixt
     caplog.clear()
 
 
-async def defective(attempt: object) -> object:
+async def defective(attempt: Attempt) -> Response:
     raise ZeroDivisionError

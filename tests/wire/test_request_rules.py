@@ -1,4 +1,4 @@
-"""Rules of wire.md on the request side, as bytes: what is refused never reaches the upstream; what passes, passes as it came."""
+"""Rules of the wire on the request side, as bytes: what is refused never reaches the upstream, what passes is kept."""
 
 from __future__ import annotations
 
@@ -205,15 +205,16 @@ PASSED = {
     ),
     "case, order and repetition": (
         b"GET /x HTTP/1.1\r\nX-a: 1\r\nHost: a\r\nx-B: 2\r\nX-a: 3\r\nEmpty:\r\nX-A: \xe9\r\n\r\n",
-        b"GET /x HTTP/1.1\r\nHost: vendor.test\r\nX-a: 1\r\nx-B: 2\r\nX-a: 3\r\nEmpty: \r\nX-A: \xe9\r\nVia: 1.1 backstay-test\r\n\r\n",
+        (b"GET /x HTTP/1.1\r\nHost: vendor.test\r\nX-a: 1\r\nx-B: 2\r\nX-a: 3\r\n"
+        b"Empty: \r\nX-A: \xe9\r\nVia: 1.1 backstay-test\r\n\r\n"),
     ),
     "Via of others": (
         b"GET /x HTTP/1.1\r\nHost: a\r\nVia: 1.0 fred\r\n\r\n",
         b"GET /x HTTP/1.1\r\nHost: vendor.test\r\nVia: 1.0 fred\r\nVia: 1.1 backstay-test\r\n\r\n",
     ),
     "hop-by-hop": (
-        b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n"
-        b"Proxy-Connection: keep-alive\r\nTE: gzip\r\nUpgrade: foo\r\nX: 1\r\n\r\n",
+        (b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n"
+        b"Proxy-Connection: keep-alive\r\nTE: gzip\r\nUpgrade: foo\r\nX: 1\r\n\r\n"),
         b"GET /x HTTP/1.1\r\nHost: vendor.test\r\nX: 1\r\nVia: 1.1 backstay-test\r\n\r\n",
     ),
     "Connection cannot take away the framing": (
@@ -253,24 +254,28 @@ PASSED = {
         b"POST /x HTTP/1.1\r\nHost: vendor.test\r\nContent-Length: 0\r\nVia: 1.1 backstay-test\r\n\r\n",
     ),
     "trailers": (
-        b"POST /x HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n",
-        b"POST /x HTTP/1.1\r\nHost: vendor.test\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\nVia: 1.1 backstay-test\r\n\r\n"
-        b"3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n",
+        (b"POST /x HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n"
+        b"\r\n3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n"),
+        (b"POST /x HTTP/1.1\r\nHost: vendor.test\r\nTrailer: X-Sum\r\n"
+        b"Transfer-Encoding: chunked\r\nVia: 1.1 backstay-test\r\n\r\n"
+        b"3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n"),
     ),
     "bytes of a body": (
         b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x00\r",
-        b"POST /x HTTP/1.1\r\nHost: vendor.test\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\nVia: 1.1 backstay-test\r\n\r\n"
-        b"\x1f\x8b\x00\r",
+        (b"POST /x HTTP/1.1\r\nHost: vendor.test\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: 4\r\nVia: 1.1 backstay-test\r\n\r\n"
+        b"\x1f\x8b\x00\r"),
     ),
     "Upgrade: h2c is as if absent": (
-        b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
+        (b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+        b"Upgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n"),
         b"GET /x HTTP/1.1\r\nHost: vendor.test\r\nVia: 1.1 backstay-test\r\n\r\n",
     ),
     "Upgrade: h2c with a body does not smuggle it": (
-        b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 34\r\n\r\n"
-        b"GET /evil HTTP/1.1\r\nHost: evil\r\n\r\n",
-        b"POST /x HTTP/1.1\r\nHost: vendor.test\r\nContent-Length: 34\r\nVia: 1.1 backstay-test\r\n\r\n"
-        b"GET /evil HTTP/1.1\r\nHost: evil\r\n\r\n",
+        (b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 34\r\n\r\n"
+        b"GET /evil HTTP/1.1\r\nHost: evil\r\n\r\n"),
+        (b"POST /x HTTP/1.1\r\nHost: vendor.test\r\nContent-Length: 34\r\nVia: 1.1 backstay-test\r\n\r\n"
+        b"GET /evil HTTP/1.1\r\nHost: evil\r\n\r\n"),
     ),
     "Upgrade: websocket with a body is as if absent": (
         b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\na",

@@ -1,4 +1,4 @@
-"""Rules of wire.md on the response side, as bytes: what may not be forwarded is a 502, and its connection is used no more."""
+"""Rules of the wire on the response side, as bytes: what may not be forwarded is a 502, its connection used no more."""
 
 from __future__ import annotations
 
@@ -116,8 +116,10 @@ async def test_malformed_answers_are_refused_in_any_pieces(wire: Wire, raw: byte
 
 PASSED = {
     "case, order and repetition": (
-        b"HTTP/1.1 200 OK\r\nset-cookie: a\r\nX-B: 1\r\nSet-Cookie: b\r\nEmpty:\r\nX-b: \xe9\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nset-cookie: a\r\nX-B: 1\r\nSet-Cookie: b\r\nEmpty: \r\nX-b: \xe9\r\nContent-Length: 0\r\n\r\n",
+        (b"HTTP/1.1 200 OK\r\nset-cookie: a\r\nX-B: 1\r\nSet-Cookie: b\r\n"
+        b"Empty:\r\nX-b: \xe9\r\nContent-Length: 0\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nset-cookie: a\r\nX-B: 1\r\nSet-Cookie: b\r\n"
+        b"Empty: \r\nX-b: \xe9\r\nContent-Length: 0\r\n\r\n"),
     ),
     "no reason": (
         b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",
@@ -132,8 +134,8 @@ PASSED = {
         b"HTTP/1.1 599 What \xe9ver\r\nContent-Length: 0\r\n\r\n",
     ),
     "hop-by-hop": (
-        b"HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
-        b"Proxy-Connection: x\r\nUpgrade: h2c\r\nX: 1\r\nContent-Length: 0\r\n\r\n",
+        (b"HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
+        b"Proxy-Connection: x\r\nUpgrade: h2c\r\nX: 1\r\nContent-Length: 0\r\n\r\n"),
         b"HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 0\r\n\r\n",
     ),
     "Connection cannot take away the framing": (
@@ -165,7 +167,8 @@ PASSED = {
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno",
     ),
     "informational answers": (
-        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + OK,
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: X-Hop\r\n"
+        b"X-Hop: 1\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n") + OK,
         b"HTTP/1.1 103 \r\nLink: </x>\r\n\r\nHTTP/1.1 102 \r\n\r\n" + OK,
     ),
     "an informational answer announces no body": (

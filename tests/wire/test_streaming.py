@@ -1,4 +1,4 @@
-"""Bodies on their way: bytes survive, readers slow senders down, connections stay usable, nothing grows without bound."""
+"""Bodies on their way: bytes survive, readers slow senders down, connections stay usable, nothing grows unbounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import pytest
 
 from proxy.model import Ending, Verdict
-from tests.support.raw import Agent, End, answers, sends, turns, until
+from tests.support.raw import Agent, End, answers, deaf, flood, sends, turns, until
 from tests.support.wire import GET, OK, Stack, Wire
 
 PATTERN = hashlib.sha256(b"pattern").digest() * 2048  # 64 KiB that no framing looks like
@@ -104,26 +104,19 @@ async def test_twenty_megabytes_are_sent(wire: Wire, chunked: bool) -> None:
 
 async def test_a_slow_reader_stops_the_upstream(wire: Wire) -> None:
     """While the agent reads nothing, what the upstream gets rid of is bounded by the buffers on the way."""
-    sent = 0
+    taken: list[int] = []
 
     async def script(end: End) -> None:
-        nonlocal sent
         await end.message()
         end.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (256 * MIB))
-        while sent < 256 * MIB:
-            end.writer.write(PATTERN)
-            await end.writer.drain()
-            sent += len(PATTERN)
+        taken.append(await flood(end, 256 * MIB))
+        await end.rest()
 
     await wire.start(script)
     agent = await wire.connect(receive_buffer=32 * 1024)
     await agent.send(GET)
-    await agent.until(b"\r\n\r\n")
-    before = -1
-    while before != sent:
-        before = sent
-        await asyncio.sleep(0.1)
-    assert sent < 64 * MIB  # the kernel's own buffers, several megabytes for each of two connections
+    await until(lambda: taken != [])
+    assert taken[0] < 64 * MIB  # the kernel's own buffers, several megabytes for each of two connections
     assert buffered(wire.stack) <= 192 * 1024
     agent.reset()
     await until(lambda: wire.stack.endings != [])
@@ -133,32 +126,9 @@ async def test_a_slow_reader_stops_the_upstream(wire: Wire) -> None:
 
 async def test_a_slow_upstream_stops_the_agent(wire: Wire) -> None:
     """While the upstream reads nothing, what the agent gets rid of is bounded."""
-    started = asyncio.Event()
-
-    async def script(end: End) -> None:
-        end.writer.transport.pause_reading()
-        started.set()
-        await asyncio.Event().wait()
-
-    agent = await wire.start(script)
-    sent = 0
+    agent = await wire.start(deaf)
     agent.writer.write(b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (256 * MIB))
-
-    async def upload() -> None:
-        nonlocal sent
-        while True:
-            agent.writer.write(PATTERN)
-            await agent.writer.drain()
-            sent += len(PATTERN)
-
-    task = asyncio.get_running_loop().create_task(upload())
-    await started.wait()
-    before = -1
-    while before != sent:
-        before = sent
-        await asyncio.sleep(0.1)
-    task.cancel()
-    assert sent < 64 * MIB
+    assert await flood(agent, 256 * MIB) < 64 * MIB
     agent.reset()
 
 
@@ -289,14 +259,18 @@ CUT = {
     "length, nothing came": (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", b"1.1"),
     "chunked": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"1.1"),
     "chunked, inside a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", b"1.1"),
-    "chunked, before the last line": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n", b"1.1"),
+    "chunked, before the last line": (
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" b"\r\n3\r\nabc\r\n0\r\n"), b"1.1",
+    ),
     "chunked, inside the trailers": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n",
         b"1.1",
     ),
     "chunked, for HTTP/1.0": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", b"1.0"),
     "malformed chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", b"1.1"),
-    "malformed chunk, for HTTP/1.0": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n", b"1.0"),
+    "malformed chunk, for HTTP/1.0": (
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" b"\r\n3\r\nabc\r\nzz\r\n"), b"1.0",
+    ),
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import json
 import os
 import socket
@@ -66,8 +66,8 @@ def bad(kind: str, authority: trustme.CA) -> trustme.LeafCert:
     if kind == "self-signed":
         return trustme.CA().issue_cert("localhost")
     if kind == "expired":
-        past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
-        return authority.issue_cert("localhost", not_before=past, not_after=past + datetime.timedelta(days=1))
+        past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+        return authority.issue_cert("localhost", not_before=past, not_after=past + dt.timedelta(days=1))
     return authority.issue_cert("other.example.com")
 
 

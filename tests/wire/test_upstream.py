@@ -255,7 +255,9 @@ def test_back_pressure_on_the_answer() -> None:
 # --- request bodies --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("chunked", "sent"), [(False, b"HEAD abcdef"), (True, b"HEAD 3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")])
+@pytest.mark.parametrize(
+    ("chunked", "sent"), [(False, b"HEAD abcdef"), (True, b"HEAD 3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")]
+)
 def test_a_body_that_streams(chunked: bool, sent: bytes) -> None:
     """What has come and all that comes is written, framed as it was announced."""
     stage = Stage(streamed=True, chunked=chunked)
