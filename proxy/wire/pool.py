@@ -124,10 +124,7 @@ class Pool:
         late = self._said(f"did not accept a connection in {limit.seconds:.3g} s")
         try:
             error = DeadlineExceeded(late) if limit.by_total else ConnectTimeout(late)
-            connection = await self.clock.wait(self._connect(), limit.seconds, error)
-            if connection.closed:  # whoever began a call on it would never hear of it
-                raise ConnectionReset(self._said("closed a connection as soon as it was open"))
-            return connection
+            return self._still_open(await self.clock.wait(self._connect(), limit.seconds, error))
         except BaseException:
             self._open -= 1
             self._wake()
@@ -149,6 +146,12 @@ class Pool:
             )
         except OSError as error:
             raise self._failure(error) from None
+        return connection
+
+    def _still_open(self, connection: UpstreamConnection) -> UpstreamConnection:
+        """Whoever began a call on a closed connection would never hear of it."""
+        if connection.closed:
+            raise ConnectionReset(self._said("closed a connection as soon as it was open"))
         return connection
 
     def _failure(self, error: OSError) -> ConnectFailed:

@@ -89,10 +89,11 @@ def test_secrets_are_masked_wherever_the_configuration_is_shown(start: Start, ve
 def test_the_log_level_changes_at_run_time(start: Start, vendor: Vendor) -> None:
     """Debugging a process that misbehaves does not need its restart."""
     sidecar = start(document({"shop": {"url": vendor.url}}))
-    sidecar.get("/nowhere")
-    assert not sidecar.lines("rejected")
+    assert sidecar.admin("PUT", "/v1/log", {"level": "warning"}).status_code == 200
+    sidecar.get("/nowhere/silent")
     assert sidecar.admin("PUT", "/v1/log", {"level": "debug"}).status_code == 200
-    sidecar.get("/nowhere")
-    wait_until(lambda: sidecar.lines("rejected"), "a line at debug")
+    sidecar.get("/nowhere/told")
+    wait_until(lambda: sidecar.lines("rejected"), "a line at info")
+    assert len(sidecar.lines("rejected")) == 1
     answer = sidecar.admin("PUT", "/v1/log", {"level": "loud"})
     assert (answer.status_code, "debug, info" in answer.json()["detail"]) == (400, True)
