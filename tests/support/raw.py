@@ -24,9 +24,9 @@ async def turns(count: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], bool], what: str = "condition") -> None:
+async def until(condition: Callable[[], bool], what: str = "condition", *, turns: int = 2000) -> None:
     """Wait until a condition holds."""
-    for _ in range(2000):
+    for _ in range(turns):
         if condition():
             return
         await asyncio.sleep(0.001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 
 import pytest
@@ -229,6 +230,21 @@ async def test_pipelining_without_reading_is_bounded(wire: Wire) -> None:
         assert (await agent.answer()).body == body
         agent.received.clear()
     await task
+
+
+async def test_asking_on_without_reading_is_bounded(wire: Wire) -> None:
+    """The same for requests that come one by one, each after the answer to the one before has been written."""
+    body = b"x" * 60_000
+    await wire.start(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    agent = await wire.connect(receive_buffer=4096)
+    agent.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    with contextlib.suppress(AssertionError):
+        for count in range(1, 500):
+            await agent.send(GET)
+            await until(lambda count=count: len(wire.stack.endings) == count, turns=200)  # type: ignore[misc]
+    assert len(wire.stack.endings) < 400
+    assert buffered(wire.stack) <= 256 * 1024
+    agent.reset()
 
 
 @pytest.mark.parametrize("count", [9000])
