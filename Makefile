@@ -16,7 +16,7 @@ run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (A
 test: .venv/.stamp-test ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -q --cov --cov-report=
+	@$(BIN)/pytest -q -n 2 --cov --cov-report=
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
 else
