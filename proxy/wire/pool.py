@@ -8,6 +8,7 @@ connections turn over; addresses are raced (RFC 8305).
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 from collections import deque
@@ -65,6 +66,8 @@ class Pool:
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._reaper: Timer | None = None
         self._closed = False
+        # An address runs no race: that costs two tasks, and asyncio's loses a socket if it is cancelled as it is won.
+        self._head_start = None if _is_address(endpoint.host) else _HAPPY_EYEBALLS_DELAY
 
     # --- taking -----------------------------------------------------------------------------------------
 
@@ -142,7 +145,7 @@ class Pool:
                 at.port,
                 ssl=at.tls,
                 server_hostname=(at.server_name or at.host) if at.tls else None,
-                happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY,
+                happy_eyeballs_delay=self._head_start,
             )
         except OSError as error:
             raise self._failure(error) from None
@@ -224,6 +227,14 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self.endpoint.host}:{self.endpoint.port} {self.counts()}>"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class Upstream:
