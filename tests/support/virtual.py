@@ -111,6 +111,7 @@ def run(scenario: Callable[[Clock], Awaitable[T]], *, chance: Callable[[], float
             return await scenario(clock)
         finally:
             await clock.stop()
+            await turn()  # what was cancelled at last ends now
             left = asyncio.all_tasks() - {asyncio.current_task()}
             assert not left, f"tasks left behind: {left}"
 
