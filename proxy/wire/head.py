@@ -30,6 +30,8 @@ HOP_BY_HOP: Final = frozenset(
 """Fields that end at the next hop (RFC 9110, 7.6.1); the parser sets them aside."""
 _ASIDE: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"via"}
 _KEPT: Final = frozenset({b"content-length", b"expect", b"via"})
+_SHORT: Final = 128
+_LONGEST_STATUS_LINE: Final = 512
 _NEVER_NOMINATED: Final = frozenset({b"close", b"keep-alive", b"content-length", b"host"})
 
 
@@ -68,7 +70,10 @@ class Fields:
     def tokens(self, lower: bytes) -> list[bytes]:
         """The lower-cased members of a list field that was set aside."""
         value = self.aside.get(lower)
-        return [] if value is None else _members(value)
+        if value is None:
+            return []
+        # Only short values are remembered: the memory of what the other side chooses is bounded in bytes, too.
+        return _members(value) if len(value) <= _SHORT else _members.__wrapped__(value)
 
     def headers(self, nominated: list[bytes]) -> Headers:
         """The fields to forward, less those that Connection nominates (RFC 9110, 7.6.1)."""
@@ -115,12 +120,18 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     return method, target, http10
 
 
-@lru_cache(maxsize=512)
 def parse_status_line(line: bytes) -> tuple[int, bytes, bool]:
     """(status, reason, whether it is HTTP/1.0) of ``version SP status SP reason`` (RFC 9112, 4). Raises Malformed.
 
     A missing reason, with its space, is accepted, as all clients do. Lines recur, so their parts are remembered.
     """
+    if len(line) > _LONGEST_STATUS_LINE:
+        raise Malformed("the status line is too long")
+    return _status_line(line)
+
+
+@lru_cache(maxsize=512)
+def _status_line(line: bytes) -> tuple[int, bytes, bool]:
     match = _STATUS.fullmatch(line)
     if match is None:
         raise Malformed("the status line is not 'HTTP/1.1 200 reason'")

@@ -12,6 +12,7 @@ from proxy.wire.framing import declared_length
 from proxy.wire.head import Fields, Malformed, parse_fields, parse_request_line
 
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_LONGEST_HOST: Final = 262  # a name of 255 (RFC 1035, 2.3.4), with brackets or a port
 _SCHEME: Final = b"http://"
 _NOTHING: Final[list[bytes]] = []
 
@@ -53,9 +54,13 @@ def _read_rare(request: Request, fields: Fields, nominated: list[bytes], pseudon
     request.upgrade = asks and not request.http10 and not request.length
 
 
-@lru_cache(maxsize=512)
 def _is_host(host: bytes) -> bool:
     """Whether this is one host with an optional port (RFC 9110, 7.2); two joined by a comma and a space are none."""
+    return len(host) <= _LONGEST_HOST and _fits_host(host)
+
+
+@lru_cache(maxsize=512)
+def _fits_host(host: bytes) -> bool:
     return _HOST.fullmatch(host) is not None
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.clock import Clock, Timer
     from proxy.model import Attempt, Response
 
+_TLS_BUFFER: Final = 64 * 1024  # bytes each way; aiofastnet's own 257 KiB are more than a connection may hold
 _QUEUE_PER_CONNECTION: Final = 20
 _HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds (RFC 8305, 5)
 
@@ -146,6 +147,8 @@ class Pool:
                 ssl=at.tls,
                 server_hostname=(at.server_name or at.host) if at.tls else None,
                 happy_eyeballs_delay=self._head_start,
+                ssl_incoming_bio_size=_TLS_BUFFER if at.tls else None,
+                ssl_outgoing_bio_size=_TLS_BUFFER if at.tls else None,
             )
         except OSError as error:
             raise self._failure(error) from None

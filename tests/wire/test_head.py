@@ -39,6 +39,14 @@ def test_status_lines(line: bytes, parts: tuple[int, bytes, bool]) -> None:
     assert parse_status_line(line) == parts
 
 
+def test_what_is_remembered_is_short() -> None:
+    """A status line has a bound; a long list field is parsed like a short one, though it is not remembered."""
+    with pytest.raises(Malformed, match="too long"):
+        parse_status_line(b"HTTP/1.1 200 " + b"x" * 500)
+    fields = parse_fields(b"\r\nConnection: close, " + b"a" * 200 + b"\r\n\r\n")
+    assert fields.tokens(b"connection") == [b"close", b"a" * 200]
+
+
 @given(st.binary(max_size=60))
 def test_any_line_is_parsed_or_malformed(line: bytes) -> None:
     """Nothing but Malformed is ever raised, and what is accepted has no byte that would frame something else."""

@@ -59,6 +59,12 @@ def test_hosts(host: bytes) -> None:
     assert read(b"Host: " + host).host == host
 
 
+def test_a_host_is_no_longer_than_a_name_can_be() -> None:
+    """What is checked is remembered, so it must be short."""
+    with pytest.raises(Malformed):
+        read(b"Host: " + b"a" * 263)
+
+
 def test_framing() -> None:
     """The length is that of the body, or CHUNKED."""
     assert read(b"Host: a", b"Content-Length: 3").length == 3
