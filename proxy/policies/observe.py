@@ -56,7 +56,7 @@ class Observe:
             raise
         first_byte = self._clock.now() - exchange.started
         if response.ending is Ending.COMPLETE:
-            self._record(exchange, response.status, first_byte)
+            self._record(exchange, response.status, first_byte, first_byte)
         else:
             response.on_end(partial(self._ended, exchange, response.status, first_byte))
         return response
@@ -64,16 +64,15 @@ class Observe:
     def _ended(self, exchange: Exchange, status: int, first_byte: float, ending: Ending) -> None:
         if ending is not Ending.COMPLETE:
             exchange.outcome, exchange.reason = _BODY_OUTCOMES[ending], ending.value
-        self._record(exchange, status, first_byte)
+        self._record(exchange, status, first_byte, self._clock.now() - exchange.started)
 
     def _failed(self, exchange: Exchange, error: CallError) -> None:
         exchange.outcome = "abandoned" if isinstance(error, AgentGone) else _OUTCOMES[error.source]
         exchange.reason = error.reason
-        self._record(exchange, error.status, None)
+        self._record(exchange, error.status, None, self._clock.now() - exchange.started)
 
-    def _record(self, exchange: Exchange, status: int, first_byte: float | None) -> None:
+    def _record(self, exchange: Exchange, status: int, first_byte: float | None, duration: float) -> None:
         self._inflight.value -= 1
-        duration = self._clock.now() - exchange.started
         upstream = exchange.upstream_seconds
         overhead = None if first_byte is None else first_byte - upstream - exchange.waited
         self._metrics.record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from proxy.wire.framing import encode_chunk, encode_last_chunk
@@ -24,7 +25,7 @@ def encode_answer_head(response: Response, method: bytes, *, http10: bool, close
 
     ``close``: the connection ends with this answer; UNTIL_CLOSE means that it must, whatever was asked.
     """
-    parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason)]
+    parts = [_status_line(response.status, response.reason)]
     announced = False
     for lower, name, value in response.headers.fields:
         parts.append(b"%b: %b\r\n" % (name, value))
@@ -39,6 +40,11 @@ def encode_answer_head(response: Response, method: bytes, *, http10: bool, close
         parts.append(b"Connection: keep-alive\r\n")
     parts.append(b"\r\n")
     return b"".join(parts), framing
+
+
+@lru_cache(maxsize=512)
+def _status_line(status: int, reason: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
 
 def _frame(response: Response, parts: list[bytes], method: bytes, *, http10: bool) -> Framing:

@@ -227,12 +227,15 @@ class AgentConnection:
             return
         exchange = Exchange(request, route.api, route.route, started)
         exchange.inform = self._inform
-        self._task = self._clock.loop.create_task(self._serve(exchange, route.proceed))
+        self._task = self._clock.start(self._serve(exchange, route.proceed))
 
     def _begin_body(self, request: Request, rest: bytes) -> None:
         limit = self._door.body_limit
         if limit is not None and request.length > limit:
             raise BodyTooLarge
+        if request.length == len(rest):  # all of it came with the head, as most bodies do
+            request.body = rest
+            return
         intake = Intake(request.length, self._door.header_limit, limit)
         payload, rest = intake.cut(rest)
         if intake.complete and intake.trailers is None:

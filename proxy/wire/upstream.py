@@ -422,16 +422,15 @@ def _because(error: Exception | None) -> str:
 def encode_request_head(request: Request, host: bytes, via: bytes) -> bytes:
     """The head to send: the agent's fields in their order behind our Host, then framing and Via."""
     parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, request.target, host)]
-    headers = request.headers
-    parts += [b"%b: %b\r\n" % field[1:] for field in headers.fields]
+    parts += [b"%b: %b\r\n" % (name, value) for _, name, value in request.headers.fields]
     if request.stream is not None:
         if request.stream.length is None:
             parts.append(b"Transfer-Encoding: chunked\r\n")
-    elif (request.body or request.length < 0) and b"content-length" not in headers:
+    elif request.length < 0:  # chunked, and complete: its length is known by now
         parts.append(b"Content-Length: %d\r\n" % len(request.body))
     if request.upgrade:
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
     elif request.trailers_wanted:
         parts.append(b"Connection: TE\r\nTE: trailers\r\n")
-    parts.append(b"Via: 1.%d %b\r\n\r\n" % (not request.http10, via))
+    parts += [b"Via: 1.0 " if request.http10 else b"Via: 1.1 ", via, b"\r\n\r\n"]
     return b"".join(parts)

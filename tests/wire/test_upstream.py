@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from proxy.clock import Clock
 from proxy.errors import AgentGone, CallError, ConnectionReset, ProtocolError, RequestTimeout, Timeout
 from proxy.model import Attempt, Ending, Exchange, Headers, Request, Response
+from proxy.wire import framing
 from proxy.wire.body import Body
 from proxy.wire.upstream import UpstreamConnection, encode_request_head
 from tests.support import virtual
@@ -384,6 +385,7 @@ def encoded(request: Request) -> bytes:
 def test_the_head_that_is_sent() -> None:
     """Our Host and Via, the agent's fields between them, and the framing that fits the body."""
     request = Request(b"POST", b"/x", Headers.of((b"X-a", b"1")), body=b"abc")
+    request.length = framing.CHUNKED
     assert encoded(request) == b"POST /x HTTP/1.1\r\nHost: vendor\r\nX-a: 1\r\nContent-Length: 3\r\nVia: 1.1 me\r\n\r\n"
     request = Request(b"GET", b"/x", Headers.of((b"Content-Length", b"3")), http10=True, body=b"abc")
     assert encoded(request) == b"GET /x HTTP/1.1\r\nHost: vendor\r\nContent-Length: 3\r\nVia: 1.0 me\r\n\r\n"
