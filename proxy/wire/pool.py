@@ -20,7 +20,8 @@ import aiofastnet
 from proxy.core.retry import safe_to_resend
 from proxy.core.timeouts import cap
 from proxy.errors import ConnectFailed, ConnectionReset, ConnectTimeout, DeadlineExceeded, PoolExhausted, TlsFailed
-from proxy.wire.upstream import UpstreamConnection, encode_request_head
+from proxy.wire.outgoing import encode_request_head
+from proxy.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from proxy.clock import Clock, Timer

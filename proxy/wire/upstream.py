@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.errors import CallError
-    from proxy.model import Attempt, Headers, Request
+    from proxy.model import Attempt, Headers
 
 _MAX_INFORMATIONAL: Final = 16
 _FLUSH_SECONDS: Final = 2.0  # for an upstream to take what was written before its connection was given up
@@ -417,20 +417,3 @@ def _bodiless(fields: Fields) -> Headers:
 
 def _because(error: Exception | None) -> str:
     return f" ({error})" if error else ""
-
-
-def encode_request_head(request: Request, host: bytes, via: bytes) -> bytes:
-    """The head to send: the agent's fields in their order behind our Host, then framing and Via."""
-    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, request.target, host)]
-    parts += [b"%b: %b\r\n" % (name, value) for _, name, value in request.headers.fields]
-    if request.stream is not None:
-        if request.stream.length is None:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-    elif request.length < 0:  # chunked, and complete: its length is known by now
-        parts.append(b"Content-Length: %d\r\n" % len(request.body))
-    if request.upgrade:
-        parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
-    elif request.trailers_wanted:
-        parts.append(b"Connection: TE\r\nTE: trailers\r\n")
-    parts += [b"Via: 1.0 " if request.http10 else b"Via: 1.1 ", via, b"\r\n\r\n"]
-    return b"".join(parts)

@@ -14,7 +14,8 @@ from proxy.errors import AgentGone, CallError, ConnectionReset, ProtocolError, R
 from proxy.model import Attempt, Ending, Exchange, Headers, Request, Response
 from proxy.wire import framing
 from proxy.wire.body import Body
-from proxy.wire.upstream import UpstreamConnection, encode_request_head
+from proxy.wire.outgoing import encode_request_head
+from proxy.wire.upstream import UpstreamConnection
 from tests.support import virtual
 from tests.support.transports import FakeTransport
 from tests.support.virtual import VirtualLoop, clock_of
