@@ -46,3 +46,20 @@ class FakeTransport(asyncio.Transport):
 
     def abort(self) -> None:
         self.state = "aborted"
+
+
+class BodySource:
+    """A body.Source that records what it is asked for."""
+
+    def __init__(self) -> None:
+        self.reading = True
+        self.abandoned = False
+
+    def pause_body(self) -> None:
+        self.reading = False
+
+    def resume_body(self) -> None:
+        self.reading = True
+
+    def abandon_body(self) -> None:
+        self.abandoned = True

@@ -11,24 +11,8 @@ from proxy.errors import AgentGone, BodyTooLarge
 from proxy.model import Ending, Headers
 from proxy.wire.body import HIGH_WATER, Body
 from tests.support import virtual
+from tests.support.transports import BodySource
 from tests.support.virtual import VirtualLoop, clock_of
-
-
-class Source:
-    """Records what it is asked for."""
-
-    def __init__(self) -> None:
-        self.reading = True
-        self.abandoned = False
-
-    def pause_body(self) -> None:
-        self.reading = False
-
-    def resume_body(self) -> None:
-        self.reading = True
-
-    def abandon_body(self) -> None:
-        self.abandoned = True
 
 
 class Recorder:
@@ -61,8 +45,8 @@ def clock() -> Clock:
     return clock_of(loop)
 
 
-def made(clock: Clock, length: int | None = None) -> tuple[Body, Source]:
-    source = Source()
+def made(clock: Clock, length: int | None = None) -> tuple[Body, BodySource]:
+    source = BodySource()
     return Body(source, length, clock), source
 
 

@@ -16,26 +16,9 @@ from proxy.model import Chain, Ending, Exchange, Headers, Request, Response
 from proxy.wire.body import Body
 from proxy.wire.server import BODY_IDLE_SECONDS, AgentConnection
 from tests.support import virtual
-from tests.support.transports import FakeTransport
+from tests.support.transports import BodySource, FakeTransport
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-class Upstream:
-    """The source of an answer's body."""
-
-    def __init__(self) -> None:
-        self.reading = True
-        self.abandoned = False
-
-    def pause_body(self) -> None:
-        self.reading = False
-
-    def resume_body(self) -> None:
-        self.reading = True
-
-    def abandon_body(self) -> None:
-        self.abandoned = True
 
 
 @dataclass
@@ -76,7 +59,7 @@ class Stage:
         self.transport = FakeTransport()
         self.connection = AgentConnection(self.door)
         self.connection.connection_made(self.transport)
-        self.upstream = Upstream()
+        self.upstream = BodySource()
         self.body = Body(self.upstream, None, clock)
 
     async def ask(self, raw: bytes = GET) -> None:
