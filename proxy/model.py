@@ -203,6 +203,14 @@ class Request:
         self.trailers_wanted = False  # TE: trailers
         self.upgrade = False  # asks to become a websocket
 
+    def revised(self, headers: Headers) -> Request:
+        """The same request with other header fields; a body that still streams is shared."""
+        copy = Request(self.method, self.target, headers, host=self.host, http10=self.http10, body=self.body)
+        copy.stream, copy.length = self.stream, self.length
+        copy.path, copy.query = self.path, self.query
+        copy.trailers_wanted = self.trailers_wanted
+        return copy
+
     def __repr__(self) -> str:
         return f"<Request {self.method.decode()} {self.target!r}>"
 
@@ -252,12 +260,26 @@ class Response:
         return f"<Response {self.status} {self.ending}>"
 
 
+class Stale:
+    """A stored answer that is no longer fresh, at hand should the call fail (RFC 5861, 4)."""
+
+    __slots__ = ("answer", "permitted", "staleness")
+
+    def __init__(self, answer: Callable[[str], Response], staleness: float, *, permitted: bool) -> None:
+        self.answer = answer  # makes the marked answer, given the word that says why it is served
+        self.staleness = staleness  # seconds past its freshness
+        self.permitted = permitted  # by stale_if_error or by itself; otherwise only where `fallback` asks for it
+
+    def __repr__(self) -> str:
+        return f"<Stale by {self.staleness:.0f} s{'' if self.permitted else ', on demand'}>"
+
+
 class Exchange:
     """One request of the agent, from its headers to the end of its answer."""
 
     __slots__ = (
-        "api", "attempts", "credential", "deadline", "inform", "outcome", "probed", "reason",
-        "request", "route", "started", "upstream_seconds", "waited", "written",
+        "api", "attempts", "cache_status", "credential", "deadline", "inform", "outcome", "probed", "reason",
+        "request", "route", "stale", "started", "upstream_seconds", "waited", "written",
     )  # fmt: skip
 
     def __init__(self, request: Request, api: str, route: str, started: float) -> None:
@@ -275,6 +297,22 @@ class Exchange:
         self.outcome = "forwarded"
         self.reason = ""
         self.credential: str | None = None  # hash of the caller's credentials, once asked for
+        self.stale: Stale | None = None  # hung here by the cache, served by fallback alone
+        self.cache_status = b""  # what the cache had to say, for answers of ours (RFC 9211)
+
+    def branch(self, request: Request) -> Exchange:
+        """A call on behalf of this one, with an account of its own: see ``absorb``."""
+        branch = Exchange(request, self.api, self.route, self.started)
+        branch.deadline = self.deadline
+        return branch
+
+    def absorb(self, branch: Exchange) -> None:
+        """Take over what a branch has spent."""
+        self.attempts += branch.attempts
+        self.upstream_seconds += branch.upstream_seconds
+        self.waited += branch.waited
+        self.written |= branch.written
+        self.probed |= branch.probed
 
     def __repr__(self) -> str:
         return f"<Exchange {self.api}/{self.route} {self.request!r} {self.outcome}>"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Timeout
-from proxy.model import LOWER, Attempt, Ending, Exchange, Headers, Request, Response, Verdict
+from proxy.model import LOWER, Attempt, Ending, Exchange, Headers, Request, Response, Stale, Verdict
 from tests.support.script import Flow
 
 NAMES = st.sampled_from([b"Accept", b"ACCEPT", b"Set-Cookie", b"x-a"])
@@ -169,3 +169,32 @@ async def test_abort_ends_the_wait_of_the_wire() -> None:
     attempt.abort(Timeout("The second."))
     with pytest.raises(Timeout, match="The first"):
         await waiter
+
+
+def test_a_branch_has_its_own_account_until_it_is_absorbed() -> None:
+    """What a call on behalf of another spends is charged to that one when it is taken over."""
+    exchange = Exchange(Request(b"GET", b"/a", Headers()), "weather", "default", 5.0)
+    exchange.deadline = 9.0
+    branch = exchange.branch(exchange.request)
+    branch.attempts, branch.upstream_seconds, branch.waited, branch.written, branch.probed = 2, 1.5, 0.5, True, True
+    assert (branch.api, branch.route, branch.started, branch.deadline) == ("weather", "default", 5.0, 9.0)
+    assert (exchange.attempts, exchange.written) == (0, False)
+    exchange.absorb(branch)
+    assert (exchange.attempts, exchange.upstream_seconds, exchange.waited) == (2, 1.5, 0.5)
+    assert (exchange.written, exchange.probed) == (True, True)
+
+
+def test_a_revised_request_differs_in_its_fields_alone() -> None:
+    """Other header fields, the same call."""
+    request = Request(b"POST", b"/a?b", Headers.of((b"A", b"1")), host=b"h", body=b"x")
+    request.path, request.query, request.length = "/a", b"b", 1
+    revised = request.revised(Headers.of((b"B", b"2")))
+    assert (revised.method, revised.target, revised.host, revised.body) == (b"POST", b"/a?b", b"h", b"x")
+    assert (revised.path, revised.query, revised.length) == ("/a", b"b", 1)
+    assert (list(request.headers), list(revised.headers)) == ([(b"A", b"1")], [(b"B", b"2")])
+
+
+def test_stale_says_whether_it_may_be_served_unasked() -> None:
+    """Its representation tells how old it is and whether only a fallback may ask for it."""
+    assert repr(Stale(lambda _: Response(200, Headers()), 40.0, permitted=True)) == "<Stale by 40 s>"
+    assert repr(Stale(lambda _: Response(200, Headers()), 40.0, permitted=False)) == "<Stale by 40 s, on demand>"
