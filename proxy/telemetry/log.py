@@ -20,6 +20,7 @@ from proxy.model import Exchange
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
+_AS_MEANT: Final = ("forwarded", "hit", "coalesced")  # outcomes; a stale answer is none: it tells of an outage
 _LONGEST_METHOD: Final = 32
 _LONGEST_PATH: Final = 1024
 _OWN: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "ts", "level", "msg"})
@@ -77,7 +78,7 @@ class AccessLog:
     def wants(self, outcome: str, status: int) -> bool:
         """Whether a call that ended like this is logged; ask first, since a line costs microseconds."""
         if self.mode == "errors":
-            return outcome != "forwarded" or status >= 400
+            return status >= 400 or outcome not in _AS_MEANT
         return self.mode == "all"
 
     def record(

@@ -33,6 +33,9 @@ WHOLE_CALLS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 1
 OUR_SHARE: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05)
 """Seconds: what a proxy may add."""
 
+STALENESS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10800.0, 43200.0, 86400.0)
+"""Seconds past freshness: from an answer that is refreshed behind the call to an outage of a day."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -121,6 +124,33 @@ METRICS: Final = (
         ("api", "policy", "decision"),
         "What a policy in mode: shadow would have done to a call that it let pass.",
     ),
+    # --- cached and other answers in place of the upstream's ---
+    Spec(
+        "backstay_cache_requests_total",
+        "counter",
+        ("api", "route", "result"),
+        "Requests that met the cache, each counted once; `refreshed` counts refreshes behind an answer on top of that.",
+    ),
+    Spec(
+        "backstay_cache_stale_age_seconds",
+        "histogram",
+        _CALL,
+        "How long an answer had been past its freshness when it was served stale.",
+        STALENESS,
+    ),
+    Spec("backstay_cache_bytes", "gauge", ("store",), "Memory that the answers in a store take."),
+    Spec(
+        "backstay_fallbacks_total",
+        "counter",
+        ("api", "route", "kind"),
+        "Calls that would have ended in an error, by what the agent got in its place.",
+    ),
+    Spec(
+        "backstay_store_errors_total",
+        "counter",
+        ("store", "mode"),
+        "Operations that a store failed, and what became of the call.",
+    ),
     # --- the wire ---
     Spec("backstay_agent_connections", "gauge", (), "Open connections of the agent."),
     Spec("backstay_upstream_connections", "gauge", ("api", "state"), "Open connections to an upstream."),
@@ -138,6 +168,7 @@ METRICS: Final = (
     ),
     # --- the process ---
     Spec("backstay_config_reloads_total", "counter", ("result",), "Reloads of the configuration."),
+    Spec("backstay_dependency_up", "gauge", ("name",), "1 while something that Backstay relies on answers, else 0."),
     Spec("backstay_config_info", "gauge", ("hash",), "1 for the configuration in force, named by its hash."),
     Spec("backstay_build_info", "gauge", ("version", "python"), "1 for this build."),
 )

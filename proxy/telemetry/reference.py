@@ -23,13 +23,20 @@ Label values come from the configuration or from closed lists, never from traffi
   before its api was known has neither.
 - `method`: a method of HTTP, or `OTHER`. `code`: 100 to 599 (499: the agent went away before its answer), else `000`.
 - `outcome`: `forwarded` (the upstream's answer), `refused` (by a policy), `failed` (no usable answer of the upstream),
-  `rejected` (the agent's request was at fault), `abandoned` (the agent went away), `broken` (the answer was cut).
+  `rejected` (the agent's request was at fault), `abandoned` (the agent went away), `broken` (the answer was cut), `hit`
+  (from the cache), `coalesced` (the answer to an identical call that was under way), `stale` (from the cache, past its
+  freshness), `fallback` (another api's or a static answer).
 - `breaker`, `budget`: the api that shares it, `api/route` for a route with rules of its own, `host:port` with
   `scope: host`. `state` of a breaker: `closed`, `open`, `half_open`, `ramp`, `forced_open`, `disabled` (forced closed).
 - `result` of a retry: `retried`, or why it was not: `attempts` (none left), `unsafe` (it might be done twice),
   `retry_after` (the upstream asks for a longer pause), `deadline`, `budget`.
 - `decision` of the rate limit: `allowed`, `delayed`, `limited`. `state` of an upstream connection: `idle`, `busy`, and
   `waiting` for calls that wait for one.
+- `result` of the cache: `hit`, `stale` (served past its freshness), `revalidated` (the upstream said that it still
+  holds), `miss`, `coalesced`, `bypass` (not the cache's to answer), and `refreshed` (behind an answer already given).
+- `kind` of a fallback: `stale`, `api`, `static`, and `none` where nothing was left to serve. `store`: `memory`,
+  `shared`. `mode` of a store's error: `open` (the call went on without the store), `closed` (it was refused). `name`:
+  a store outside this process. `what` was dropped: `cache_entries`, `rate_limit_keys`.
 - `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; or how its body ended
   too early (`broken`, `stalled`, `abandoned`); else empty.
 

@@ -154,6 +154,21 @@ class TestAccessLog:
         assert [log.wants(outcome, status) for outcome, status in ends] == wanted
         assert repr(log) == f"<AccessLog {mode}>"
 
+    @pytest.mark.parametrize(
+        ("outcome", "wanted"),
+        [
+            ("hit", [False, True]),
+            ("coalesced", [False, True]),
+            ("stale", [True, True]),
+            ("fallback", [True, True]),
+            ("rejected", [True, True]),
+        ],
+    )
+    def test_which_answers_of_ours_are_errors(self, outcome: str, wanted: list[bool]) -> None:
+        """A good answer from the cache is as good as the upstream's; one in place of an error has its line."""
+        log = AccessLog("errors", str, lambda: 0.0)
+        assert [log.wants(outcome, status) for status in (304, 404)] == wanted
+
     def test_a_line_is_canonical_and_holds_no_secret(self) -> None:
         """Keys stand in a fixed order; headers, query and body are not among them."""
         written: list[str] = []

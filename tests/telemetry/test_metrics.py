@@ -63,6 +63,11 @@ class TestTheTable:
         assert list(spec.buckets) == sorted(set(spec.buckets))
         assert all(bound > 0 for bound in spec.buckets)
 
+    def test_staleness_is_told_from_a_second_to_a_day(self) -> None:
+        """An outage of hours shows in the buckets, and so does a refresh that came a moment late."""
+        buckets = SPECS["backstay_cache_stale_age_seconds"].buckets
+        assert (buckets[0], buckets[-1]) == (1.0, 86400.0)
+
     @pytest.mark.parametrize("spec", METRICS, ids=lambda spec: spec.name)
     def test_labels(self, spec: Spec) -> None:
         """Labels are plain words, and none is reserved by Prometheus."""

@@ -24,3 +24,19 @@ def test_every_metric_is_on_the_page(spec: Spec) -> None:
     assert line.count("|") == 5
     assert line.endswith(f"{spec.help} |")
     assert render().count(f"`{spec.name}`") == (2 if spec.kind == "histogram" else 1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hit", "stale", "coalesced", "fallback", "forwarded", "refused", "failed", "rejected", "abandoned", "broken"),
+        ("hit", "miss", "stale", "revalidated", "coalesced", "bypass", "refreshed"),
+        ("stale", "api", "static", "none"),
+        ("cache_entries", "rate_limit_keys"),
+    ],
+    ids=["outcome", "result", "kind", "what"],
+)
+def test_the_page_tells_every_value_of_a_closed_list(words: tuple[str, ...]) -> None:
+    """Who writes an alert finds the words to write it with."""
+    for word in words:
+        assert f"`{word}`" in render()
