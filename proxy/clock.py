@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from proxy.errors import CallError
 
@@ -88,6 +88,35 @@ class Wheel:
             self._loop.call_exception_handler({"message": f"timer {callback!r} failed", "exception": error})
 
 
+class _Begun:
+    """A coroutine that has run to its first wait; a task takes it on from there. A Coroutine by its methods."""
+
+    __slots__ = ("_waits_for", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, None], waits_for: Any) -> None:
+        self._work = work
+        self._waits_for: Any = (waits_for,)
+
+    def send(self, value: Any) -> Any:
+        """See Coroutine. The first call, a task's first step, learns what the work waits for already."""
+        if self._waits_for is None:
+            return self._work.send(value)
+        (waits_for,), self._waits_for = self._waits_for, None
+        return waits_for
+
+    def throw(self, *error: Any) -> Any:
+        """See Coroutine."""
+        self._waits_for = None
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        """See Coroutine."""
+        self._work.close()
+
+    def __await__(self) -> Any:
+        return self
+
+
 class Clock:
     """Monotonic and wall time in seconds, chance in [0, 1), timers, and supervised tasks."""
 
@@ -121,18 +150,26 @@ class Clock:
 
     async def wait(self, awaitable: Awaitable[T], seconds: float, error: CallError) -> T:
         """Await with a limit; raises ``error`` when it runs out."""
+        if asyncio.current_task() is None:
+            await asyncio.sleep(0)  # a limit of time needs a task, and work that was begun has none yet
         try:
             async with asyncio.timeout(seconds):  # wait_for of 3.11 swallows a cancellation that comes with the result
                 return await awaitable
         except TimeoutError:
             raise error from None
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run ``work``, which lets no exception out, as a task that its owner keeps: for the hot path.
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Run ``work``, which lets no exception out: at once as far as it goes, then as a task that its owner keeps.
 
-        All bear one name, since asyncio would make up a new one for each.
+        For the hot path: what needs no wait costs no task. None if it has ended. Tasks bear one name, since asyncio
+        would make up a new one for each.
         """
-        return asyncio.Task(work, loop=self.loop, name="call")
+        try:
+            waits_for = work.send(None)
+        except StopIteration:
+            return None
+        begun = cast("Coroutine[Any, Any, None]", _Begun(work, waits_for))
+        return asyncio.Task(begun, loop=self.loop, name="call")
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         """Run ``work`` as a task that is kept alive, and whose failure is logged."""

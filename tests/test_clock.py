@@ -235,3 +235,63 @@ async def test_the_real_clock() -> None:
     assert abs(clock.now() - time.monotonic()) < 5.0
     assert abs(clock.wall() - time.time()) < 5.0
     assert 0.0 <= clock.chance() < 1.0
+
+
+def test_work_that_needs_no_wait_costs_no_task() -> None:
+    """It has ended when ``start`` returns."""
+
+    async def scenario(clock: Clock) -> None:
+        done: list[str] = []
+
+        async def work() -> None:
+            done.append("at once")
+
+        assert clock.start(work()) is None
+        assert done == ["at once"]
+
+    virtual.run(scenario)
+
+
+def test_work_that_waits_goes_on_as_a_task() -> None:
+    """It runs to its first wait at once; a limit of time may be the first thing that it meets."""
+
+    async def scenario(clock: Clock) -> None:
+        done: list[object] = []
+        answer: asyncio.Future[str] = clock.loop.create_future()
+
+        async def work() -> None:
+            done.append("begun")
+            done.append(await clock.wait(answer, 5.0, Timeout("late")))
+            await clock.sleep(1.0)
+            done.append(asyncio.current_task())
+
+        task = clock.start(work())
+        assert done == ["begun"]
+        answer.set_result("answer")
+        assert task is not None
+        await task
+        assert done == ["begun", "answer", task]
+
+    virtual.run(scenario)
+
+
+def test_work_may_be_cancelled_before_its_task_has_taken_over() -> None:
+    """The cancellation comes at the wait that it had run to; its own clean-up runs."""
+
+    async def scenario(clock: Clock) -> None:
+        done: list[str] = []
+
+        async def work() -> None:
+            try:
+                await clock.sleep(5.0)
+            finally:
+                done.append("cleaned up")
+
+        task = clock.start(work())
+        assert task is not None
+        task.cancel()
+        await asyncio.wait([task])
+        assert done == ["cleaned up"]
+        assert task.cancelled()
+
+    virtual.run(scenario)
