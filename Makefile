@@ -5,7 +5,7 @@ PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled lint bench docs docs-check generated-docs chart-check image-check lock clean distclean
+.PHONY: help run test test-compiled lint bench conformance docs docs-check generated-docs chart-check image-check lock clean distclean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 bench: .venv/.stamp-bench .cache/compiled/.stamp ## beside Envoy, nginx, HAProxy and Traefik; writes bench/RESULTS.md (ARGS="--only get --quick")
 	@bench/setup.sh
 	@$(BIN)/python -m bench.run $(ARGS)
+
+conformance: .venv/.stamp-bench ## a suite for HTTP caches beside nginx, Varnish and Squid; writes bench/CONFORMANCE.md (ARGS="--caches Backstay")
+	@bench/setup.sh conformance
+	@$(BIN)/python -m bench.conformance.run $(ARGS)
 
 docs: generated-docs ## generate docs/configuration.md and docs/metrics.md
 	@mkdir -p docs

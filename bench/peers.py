@@ -61,7 +61,7 @@ class Peer:
     def said_version(self) -> str:
         """The first dotted number in what the program says of itself."""
         result = subprocess.run(self.version, capture_output=True, text=True, check=False, timeout=30)
-        found = re.search(r"\d+\.\d+\.\d+", result.stdout + result.stderr)
+        found = re.search(r"\d+(\.\d+)+", result.stdout + result.stderr)
         return found[0] if found else "unknown"
 
 

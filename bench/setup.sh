@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
-# Installs what the bench takes from Debian: wrk, nginx and HAProxy. Called by `make bench`; silent when all is there.
+# Installs what a bench takes from Debian. Called by `make bench`, and with "conformance" by `make conformance`;
+# silent when all is there.
 set -euo pipefail
 
 missing=()
-command -v wrk >/dev/null || missing+=(wrk)
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
-[ -x /usr/sbin/haproxy ] || missing+=(haproxy)
+if [ "${1:-}" = conformance ]; then
+  [ -x /usr/sbin/varnishd ] || missing+=(varnish)
+  [ -x /usr/sbin/squid ] || missing+=(squid)
+  command -v npm >/dev/null || missing+=(nodejs npm)
+else
+  command -v wrk >/dev/null || missing+=(wrk)
+  [ -x /usr/sbin/haproxy ] || missing+=(haproxy)
+fi
 command -v taskset >/dev/null || missing+=(util-linux)
 [ "${#missing[@]}" = 0 ] && exit
 
