@@ -78,7 +78,7 @@ class Outlet:
     @property
     def choked(self) -> bool:
         """Whether what is pushed now has to wait."""
-        return self._paused or self._sink is None
+        return self._paused or self._sink is None or bool(self._backlog)
 
     # --- the sink ---------------------------------------------------------------------------------------
 
@@ -161,6 +161,7 @@ class Outlet:
     def _end(self, ending: Ending) -> None:
         self._ended = ending
         self._backlog.clear()
+        self._offset = 0
         self._disarm()
         sink, self._sink = self._sink, None
         if sink is not None and ending is Ending.COMPLETE:
