@@ -2,7 +2,8 @@
 
 Raised by cores' shells and by the wire, turned into a response by ``wire/rescue.py`` alone.
 ``status`` is the HTTP status the agent sees, ``reason`` a word from a closed list (a metric label),
-``source`` who is at fault (agent, backstay, upstream), ``retry_after`` seconds or None.
+``source`` who is at fault (agent, backstay, upstream), ``retry_after`` seconds or None. A class with another
+signature than CallError's has an ``again`` of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class CallError(Exception):
     reason: ClassVar[str] = "internal"
     source: ClassVar[str] = "backstay"
     title: ClassVar[str] = "Backstay failed"
+    replaceable: ClassVar[bool] = False  # another answer may stand in for it: see core/fallback.py
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail or self.title)
@@ -27,6 +29,10 @@ class CallError(Exception):
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """Header fields that the answer must carry beside Retry-After."""
         return ()
+
+    def again(self) -> CallError:
+        """The same once more, without a traceback: for each of several callers that share one failure."""
+        return type(self)(self.detail, retry_after=self.retry_after)
 
 
 class Internal(CallError):
@@ -88,6 +94,12 @@ class Loop(AgentError):
     status, reason, title = 508, "loop", "The request loops through Backstay"
 
 
+class NotCached(AgentError):
+    """The agent wants a stored answer or none (only-if-cached: RFC 9111, 5.2.1.7), and none is stored."""
+
+    status, reason, title = 504, "only_if_cached", "No stored answer may be used for this call"
+
+
 class AgentGone(AgentError):
     """The agent closed its connection; nobody reads the answer."""
 
@@ -100,7 +112,7 @@ class AgentGone(AgentError):
 class Refusal(CallError):
     """A policy refused the call; nothing was sent."""
 
-    status, title = 503, "Backstay refused the call"
+    status, title, replaceable = 503, "Backstay refused the call", True
 
 
 class CircuitOpen(Refusal):
@@ -133,6 +145,10 @@ class RateLimited(Refusal):
             (b"RateLimit", b'"default";r=0;t=%d' % reset),
         )
 
+    def again(self) -> RateLimited:
+        """See CallError."""
+        return RateLimited(self.detail, retry_after=self.retry_after or 0.0, limit=self.limit, window=self.window)
+
 
 class PoolExhausted(Refusal):
     """Every connection to the upstream is busy for longer than the call may wait."""
@@ -153,6 +169,7 @@ class UpstreamError(CallError):
     """The upstream gave no usable answer."""
 
     status, source, reason, title = 502, "upstream", "upstream", "The upstream gave no usable answer"
+    replaceable = True
 
 
 class ConnectFailed(UpstreamError):

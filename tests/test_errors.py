@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from proxy import errors
-from proxy.errors import AgentError, CallError, RateLimited, Refusal, UpstreamError
+from proxy.errors import AgentError, CallError, Internal, NotCached, RateLimited, Refusal, UpstreamError
 
 
 def subclasses(of: type[CallError]) -> Iterator[type[CallError]]:
@@ -74,3 +74,30 @@ def test_a_rate_limit_says_its_quota(retry_after: float, window: float, policy: 
     """RateLimit-Policy has the quota and its window, RateLimit that nothing is left; in whole seconds, never zero."""
     error = RateLimited("Full.", retry_after=retry_after, limit=100, window=window)
     assert error.headers() == ((b"RateLimit-Policy", policy), (b"RateLimit", state))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_an_error_can_be_had_again(kind: type[CallError]) -> None:
+    """Each of many callers that share a failure raises its own copy, which says the same and has no traceback."""
+    with pytest.raises(kind) as caught:
+        raise make(kind)
+    again = caught.value.again()
+    assert again is not caught.value
+    assert type(again) is kind
+    assert vars(again) == vars(caught.value)
+    assert (again.args, again.headers()) == (caught.value.args, caught.value.headers())
+    assert (again.__traceback__, again.__context__, again.__cause__) == (None, None, None)
+
+
+def test_what_is_no_fault_of_the_upstreams_is_never_replaced() -> None:
+    """The agent has to see its own faults, the operator ours; a refusal or a dead upstream may be covered up."""
+    replaceable = {kind for kind in ALL if kind.replaceable}
+    assert replaceable == {*subclasses(Refusal), Refusal, *subclasses(UpstreamError), UpstreamError}
+    assert not CallError.replaceable
+    assert not Internal.replaceable
+    assert not AgentError.replaceable
+
+
+def test_only_if_cached_gets_the_status_that_http_asks_for() -> None:
+    """A 504, although no gateway timed out (RFC 9111, 5.2.1.7): and it is the agent's wish, not a failure."""
+    assert (NotCached.status, NotCached.source, NotCached.reason) == (504, "agent", "only_if_cached")

@@ -20,6 +20,7 @@ a date, 32 years as a delta), in milliseconds from 1e11 on. What cannot be read 
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -57,6 +58,11 @@ def retry_after(headers: Headers, wall: float) -> float | None:
         return seconds
     waits = [_policy_reset(headers), *(_reset(headers, reset, twin, wall) for reset, twin in _RESETS)]
     return max((wait for wait in waits if wait is not None), default=None)
+
+
+def whole_seconds(seconds: float) -> int:
+    """A wait as Retry-After says it (RFC 9110, 10.2.3): whole, never too short, never none."""
+    return max(math.ceil(seconds), 1)
 
 
 def _text(headers: Headers, name: bytes) -> str | None:

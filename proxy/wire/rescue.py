@@ -1,4 +1,4 @@
-"""The only place that builds an answer of Backstay's own: an error in, RFC 9457 problem+json out.
+"""The only place that turns an error into an answer: an exception in, RFC 9457 problem+json out.
 
 Called by server.py. ``advice`` is one plain sentence that a language model can act on.
 """
@@ -6,11 +6,11 @@ Called by server.py. ``advice`` is one plain sentence that a language model can 
 from __future__ import annotations
 
 import json
-import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.retry import DO_NOT_REPEAT
+from proxy.core.retry_after import whole_seconds
 from proxy.model import Headers, Response
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _ADVICE: Final = {
     "body_too_large": "The request is larger than the operator allows. Send less in one call.",
     "target_too_long": "The URL is longer than the operator allows. Send less in the query.",
     "headers_too_large": "The request headers are larger than the operator allows.",
+    "only_if_cached": "Backstay keeps no answer that this call may get, and the call forbids to ask the {api} API. "
+    "Make it again without 'only-if-cached'.",
     "unsupported": "This proxy does not serve such a request. " + _USELESS,
     "agent_gone": "The connection was closed before the answer.",
     "bad_request": "The request is malformed and was not sent. Trying again unchanged will not help.",
@@ -55,6 +57,7 @@ _SAFE_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 
 def rescue(error: CallError, exchange: Exchange | None = None) -> Response:
     """The answer for a call that ended in ``error``; ``exchange`` is None if the request was never understood."""
+    headers = Headers.of((b"Content-Type", b"application/problem+json"), (b"Backstay-Outcome", error.reason.encode()))
     problem: dict[str, object] = {
         "type": TYPE_PREFIX + error.reason,
         "title": error.title,
@@ -65,9 +68,10 @@ def rescue(error: CallError, exchange: Exchange | None = None) -> Response:
     }
     if exchange is not None:
         problem |= {"api": exchange.api, "route": exchange.route, "attempts": exchange.attempts}
-    headers = Headers.of((b"Content-Type", b"application/problem+json"), (b"Backstay-Outcome", error.reason.encode()))
+        if exchange.cache_status:
+            headers.add(b"Cache-Status", exchange.cache_status)
     if error.retry_after is not None:
-        seconds = _whole(error.retry_after)
+        seconds = whole_seconds(error.retry_after)
         problem["retry_after"] = seconds
         headers.add(b"Retry-After", b"%d" % seconds)
     for name, value in error.headers():
@@ -85,15 +89,10 @@ def _advice(error: CallError, exchange: Exchange | None) -> str:
     if sentence is None:
         harmless = exchange is not None and exchange.request.method in _SAFE_METHODS
         sentence = _HARMLESS if harmless else _UNKNOWN
-    wait = "a moment" if error.retry_after is None else f"{_whole(error.retry_after)} s"
+    wait = "a moment" if error.retry_after is None else f"{whole_seconds(error.retry_after)} s"
     return sentence.format(api=exchange.api if exchange is not None else "called", wait=wait)
 
 
 def _reason(status: int) -> bytes:
     """The phrase of a status; clients of old print it."""
     return HTTPStatus(status).phrase.encode() if status != 499 else b"Client Closed Request"
-
-
-def _whole(seconds: float) -> int:
-    """Seconds as Retry-After says them: whole, never too few, never none."""
-    return max(math.ceil(seconds), 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.retry_after import retry_after
+from proxy.core.retry_after import retry_after, whole_seconds
 from proxy.model import Headers
 
 WALL = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110
@@ -107,3 +107,9 @@ def test_arbitrary_bytes_give_a_finite_wait_or_none(name: bytes, value: bytes, w
     """The other side chooses them."""
     answer = ask((name, value), wall=wall)
     assert answer is None or 0.0 <= answer < 1e16
+
+
+@pytest.mark.parametrize(("seconds", "whole"), [(0.0, 1), (0.2, 1), (1.0, 1), (13.2, 14), (60.0, 60)])
+def test_a_wait_is_told_in_whole_seconds(seconds: float, whole: int) -> None:
+    """Never too few, and never none: who asks again at once, asks too early."""
+    assert whole_seconds(seconds) == whole

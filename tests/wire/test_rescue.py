@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from proxy import errors
-from proxy.errors import CallError, CircuitOpen, ConnectFailed, ConnectionReset, Internal, RateLimited, Timeout
+from proxy.errors import (
+    CallError,
+    CircuitOpen,
+    ConnectFailed,
+    ConnectionReset,
+    Internal,
+    NotCached,
+    RateLimited,
+    Timeout,
+)
 from proxy.model import Exchange, Headers, Request
 from proxy.wire.rescue import rescue
 
@@ -90,3 +99,18 @@ def test_advice_depends_on_what_was_at_stake() -> None:
     assert "not known" in problem_of(ConnectionReset(), exchange_of(b"POST"))["advice"]
     assert "not known" not in problem_of(ConnectionReset(), exchange_of(b"GET"))["advice"]
     assert "not known" in problem_of(ConnectionReset())["advice"]
+
+
+def test_an_answer_of_ours_tells_what_the_cache_had_to_say() -> None:
+    """Cache-Status is on every answer that met the cache, and on no other."""
+    exchange = exchange_of()
+    assert b"cache-status" not in rescue(NotCached(), exchange).headers
+    exchange.cache_status = b"backstay;fwd=miss"
+    assert rescue(NotCached(), exchange).headers.get(b"cache-status") == b"backstay;fwd=miss"
+
+
+def test_only_if_cached_is_told_what_to_leave_out() -> None:
+    """The call is not to be repeated as it is, and the model learns what stood in its way."""
+    response = rescue(NotCached(), exchange_of())
+    assert "only-if-cached" in json.loads(response.body)["advice"]
+    assert response.headers.get(b"x-should-retry") == b"false"
