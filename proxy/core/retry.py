@@ -7,12 +7,16 @@ Asked in this order; the first "no" is the answer:
 ==============  ======================================================================================
 not_listed      the reason is none of ``when``
 attempts        this was the last of ``attempts``
+stale           a stale answer is at hand: the agent has that now, and the vendor is spared
 unsafe          sending it again might do it twice (RFC 9110, 9.2.2)
 retry_after     the upstream asks for more than ``max``: that wait is the agent's, so it gets the answer
 deadline        the wait would end past the exchange's deadline
 ==============  ======================================================================================
 
 The budget is asked last, by the shell, since asking spends it.
+
+If the next attempt is not even made, because a policy of ours refuses it, the agent gets what the vendor answered to
+the one before: that says more than our refusal, which says that nothing was sent.
 """
 
 from __future__ import annotations
@@ -21,7 +25,16 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from proxy.core.backoff import full_jitter
-from proxy.errors import CallError, ConnectFailed, ConnectionReset, ConnectTimeout, DeadlineExceeded, Timeout, TlsFailed
+from proxy.errors import (
+    CallError,
+    ConnectFailed,
+    ConnectionReset,
+    ConnectTimeout,
+    DeadlineExceeded,
+    Refusal,
+    Timeout,
+    TlsFailed,
+)
 from proxy.model import Headers
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
@@ -33,7 +46,7 @@ DO_NOT_REPEAT: Final = (
 )
 """The vendors' dialects for "do not send this again"; put on every answer that is not to be repeated."""
 
-Why: TypeAlias = Literal["not_listed", "attempts", "unsafe", "deadline", "retry_after"]
+Why: TypeAlias = Literal["not_listed", "attempts", "stale", "unsafe", "deadline", "retry_after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +114,19 @@ def decide(
     retry_after: float | None,
     remaining: float,
     chance: float,
+    stale: bool = False,
 ) -> Again | Stop:
     """Whether to follow attempt ``attempt_number`` (from 1) by another one.
 
-    ``retry_after``: seconds the upstream asked for; ``remaining``: seconds of the exchange's total that are left.
+    ``retry_after``: seconds the upstream asked for; ``remaining``: seconds of the exchange's total that are left;
+    ``stale``: a stale answer is at hand.
     """
     if reason is None or reason not in settings.when:
         return Stop("not_listed")
     if attempt_number >= settings.attempts:
         return Stop("attempts")
+    if stale:
+        return Stop("stale")
     if not safe:
         return Stop("unsafe")
     asked = retry_after or 0.0
@@ -118,6 +135,11 @@ def decide(
     # Jitter on top of what the upstream asked for: all its callers were told the same moment.
     delay = min(asked + full_jitter(settings.base, settings.max, attempt_number, chance), settings.max)
     return Again(delay) if delay < remaining else Stop("deadline")
+
+
+def outranked(failure: CallError) -> bool:
+    """Whether an answer of the vendor's to an earlier attempt is better than this end of the last one."""
+    return isinstance(failure, Refusal)
 
 
 def forbid_repeats(headers: Headers) -> None:

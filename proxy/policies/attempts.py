@@ -100,6 +100,7 @@ class Retry(Attempts):
         self._budget.deposit(self._clock.now())
         if exchange.request.stream is not None:
             exchange.request.stream.keep(self._settings.replay_body)
+        aside: Response | None = None  # the last answer that came whole, and was not good enough
         while True:
             response: Response | None = None
             failure: CallError | None = None
@@ -112,9 +113,10 @@ class Retry(Attempts):
                 failure, reason, hint = error, retry.reason_of(error), error.retry_after
             delay = self._decide(exchange, reason, hint)
             if delay is None:
-                return self._give_up(response, failure, reason)
+                return self._give_up(response, failure, reason, aside)
             if response is not None:
                 response.discard()
+                aside = response if response.stream is None else aside
             await self._clock.sleep(delay)
             exchange.waited += delay
 
@@ -131,6 +133,7 @@ class Retry(Attempts):
             retry_after=hint,
             remaining=exchange.deadline - now,
             chance=self._clock.chance(),
+            stale=exchange.stale is not None,
         )
         if self._shadowed:
             if isinstance(decision, retry.Again):
@@ -151,11 +154,14 @@ class Retry(Attempts):
             written=exchange.written, method=request.method, honoured_key=False, declared=self._settings.safe
         )
 
-    def _give_up(self, response: Response | None, failure: CallError | None, reason: str | None) -> Response:
+    def _give_up(
+        self, response: Response | None, failure: CallError | None, reason: str | None, aside: Response | None
+    ) -> Response:
         """The last answer as it came; SDKs are told not to multiply the attempts made here."""
-        if failure is not None:
+        answer = aside if failure is not None and retry.outranked(failure) else response
+        if answer is None:
+            assert failure is not None  # noqa: S101 - there is one or the other
             raise failure
-        assert response is not None  # noqa: S101 - there is one or the other
-        if reason in self._settings.when and not self._shadowed:
-            retry.forbid_repeats(response.headers)
-        return response
+        if answer is aside or (reason in self._settings.when and not self._shadowed):
+            retry.forbid_repeats(answer.headers)
+        return answer

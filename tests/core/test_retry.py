@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy import errors
-from proxy.core.retry import Again, RetrySettings, Stop, decide, forbid_repeats, reason_of, safe_to_resend
+from proxy.core.retry import (
+    Again,
+    RetrySettings,
+    Stop,
+    decide,
+    forbid_repeats,
+    outranked,
+    reason_of,
+    safe_to_resend,
+)
 from proxy.model import Headers
 
 DEFAULTS = RetrySettings()
@@ -24,6 +33,7 @@ def ask(
     retry_after: float | None = None,
     remaining: float = 60.0,
     chance: float = 0.5,
+    stale: bool = False,
 ) -> Again | Stop:
     return decide(
         settings,
@@ -33,6 +43,7 @@ def ask(
         retry_after=retry_after,
         remaining=remaining,
         chance=chance,
+        stale=stale,
     )
 
 
@@ -56,6 +67,13 @@ def test_the_last_attempt_is_the_last() -> None:
 def test_an_unsafe_call_is_not_sent_twice() -> None:
     """A payment whose answer was lost stays lost."""
     assert ask(safe=False) == Stop("unsafe")
+
+
+def test_a_stale_answer_at_hand_is_better_than_another_try() -> None:
+    """It is there now; what is not listed, or was the last, would not have been tried again anyway."""
+    assert ask(stale=True) == Stop("stale")
+    assert ask(stale=True, reason="500") == Stop("not_listed")
+    assert ask(stale=True, number=3) == Stop("attempts")
 
 
 def test_the_upstreams_wait_is_kept_up_to_our_own_ceiling() -> None:
@@ -145,3 +163,19 @@ def test_an_answer_not_to_be_repeated_says_so_in_every_dialect() -> None:
         (b"x-should-retry", b"false"),
         (b"stripe-should-retry", b"false"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (errors.CircuitOpen(), True),
+        (errors.PoolExhausted(), True),
+        (errors.RateLimited("Full.", retry_after=1.0, limit=1, window=1.0), True),
+        (errors.ConnectFailed(), False),
+        (errors.DeadlineExceeded(), False),
+        (errors.AgentGone(), False),
+    ],
+)
+def test_only_a_refusal_of_ours_is_outranked(failure: errors.CallError, expected: bool) -> None:
+    """It says that nothing was sent, and an earlier answer says that something was."""
+    assert outranked(failure) is expected

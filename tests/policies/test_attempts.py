@@ -19,11 +19,13 @@ from proxy.errors import (
     ConnectFailed,
     ConnectionReset,
     DeadlineExceeded,
+    PoolExhausted,
     ProtocolError,
+    RateLimited,
     Timeout,
     TlsFailed,
 )
-from proxy.model import Ending, Verdict
+from proxy.model import Ending, Headers, Response, Stale, Verdict
 from tests.support.script import Flow, Rig, Script, Step, answers, fails, hangs, streams
 from tests.support.virtual import turn
 
@@ -304,6 +306,67 @@ async def test_an_agent_that_leaves_in_a_pause_ends_the_call(rig: Rig, clock: Cl
     await asyncio.wait({task})
     await asyncio.sleep(5.0)
     assert upstream.calls == 1
+
+
+# --- a refusal of ours behind an answer of the vendor's -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        CircuitOpen(retry_after=9.0),
+        PoolExhausted(),
+        RateLimited("Full.", retry_after=1.0, limit=10, window=1.0),
+    ],
+)
+async def test_what_the_vendor_said_outranks_our_refusal_to_ask_again(
+    rig: Rig, clock: Clock, refusal: CallError
+) -> None:
+    """The circuit opened between two attempts: the agent gets the whole answer to the first, not to be repeated."""
+    upstream = Script(clock, answers(503, (b"X-A", b"1"), body=b"down"), fails(refusal, sent=False))
+    exchange = rig.exchange()
+    response = await rig.link(upstream, retry=RetrySettings())(exchange)
+    assert (response.status, response.body, exchange.attempts) == (503, b"down", 1)
+    assert list(response.headers) == [(b"X-A", b"1"), *DO_NOT_REPEAT]
+
+
+async def test_the_latest_whole_answer_is_the_one_that_outranks(rig: Rig, clock: Clock) -> None:
+    """Also across an attempt that had none."""
+    steps = (answers(503), answers(502), fails(ConnectionReset()), fails(CircuitOpen(), sent=False))
+    assert await rig.call(rig.link(Script(clock, *steps), retry=RetrySettings(attempts=5))) == 502
+
+
+async def test_an_answer_that_was_cut_short_outranks_nothing(rig: Rig, clock: Clock) -> None:
+    """Its body was stopped for the sake of the next attempt; there is nothing of it to be given."""
+    flow = Flow()
+    upstream = Script(clock, streams(flow, 503), fails(CircuitOpen(), sent=False))
+    assert await rig.call(rig.link(upstream, retry=RetrySettings())) == "circuit_open"
+    assert flow.abandoned
+
+
+async def test_an_answer_does_not_outrank_what_the_vendor_did_later(rig: Rig, clock: Clock) -> None:
+    """The last attempt was made, and may have been carried out: its end is the news."""
+    upstream = Script(clock, answers(503), fails(ConnectionReset()))
+    assert await rig.call(rig.link(upstream, retry=RetrySettings(attempts=2))) == "reset"
+
+
+# --- a stale answer at hand -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step", "seen"), [(answers(503), 503), (fails(ConnectFailed(), sent=False), "connect")])
+async def test_with_a_stale_answer_at_hand_there_is_one_attempt(
+    rig: Rig, clock: Clock, step: Step, seen: int | str
+) -> None:
+    """The agent need not wait for a vendor that is failing, nor the vendor bear a second call."""
+    upstream = Script(clock, step)
+    exchange = rig.exchange()
+    exchange.stale = Stale(lambda _: Response(200, Headers()), 60.0, permitted=True)
+    try:
+        ended: int | str = (await rig.link(upstream, retry=RetrySettings())(exchange)).status
+    except CallError as error:
+        ended = error.reason
+    assert (upstream.calls, ended) == (1, seen)
+    assert list(retries(rig)) == [(str(seen), "stale")]
 
 
 # --- shadow -------------------------------------------------------------------------------------------------
