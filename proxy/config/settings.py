@@ -13,6 +13,8 @@ from typing import Any, Literal
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
+from proxy.core.fallback import FallbackSettings
+from proxy.core.freshness import CacheSettings
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.core.timeouts import Timeouts
@@ -38,6 +40,8 @@ class Policies:
     retry: RetrySettings | None = None
     rate_limit: RateSettings | None = None
     classify: ClassifySettings = field(default_factory=ClassifySettings)
+    cache: CacheSettings | None = None
+    fallback: FallbackSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Limits:
     connections: int = 20000
     header_bytes: int = 65536
     body_bytes: int | None = None
+    memory_cache: int = 64 << 20  # of all answers that are cached in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class Config:
     drain_timeout: float = 30.0  # seconds
     log_level: str = "info"
     log_access: str = "errors"  # all | errors | off
+    stores_shared: str | None = field(default=None, repr=False)  # url of a Redis server; a password may be in it
     apis: tuple[Api, ...] = ()
     digest: str = ""  # sha256 (hex) of ``effective``
     effective: dict[str, Any] = field(default_factory=dict, repr=False)  # for people: merged, secrets masked

@@ -36,6 +36,7 @@ class RateSettings:
     mode: Literal["enforce", "shadow"] = "enforce"
     window: float = 1.0  # seconds, as configured: for the RateLimit headers
     quota: int = 100  # calls per window, as configured: for the RateLimit headers
+    fallback: bool = False  # whether a refusal reaches the fallback
 
 
 class Taken(NamedTuple):
