@@ -5,6 +5,9 @@ Called by ``policies/cache.py`` once per request.
 
 from __future__ import annotations
 
+from typing import Final
+
+from proxy.core.directives import parse_cache_control
 from proxy.model import Headers
 
 
@@ -44,6 +47,53 @@ class Asked:
         self.authorization = authorization
 
 
+_CONDITIONAL: Final = frozenset({b"if-none-match", b"if-modified-since"})
+_PRECONDITION: Final = frozenset({b"if-match", b"if-unmodified-since"})
+_CONTROL: Final = frozenset({b"cache-control", b"pragma"})
+_RELEVANT: Final = _CONDITIONAL | _PRECONDITION | _CONTROL | {b"authorization", b"range"}
+
+_NOTHING: Final = Asked()
+_AUTHORIZED: Final = Asked(authorization=True)
+
+
 def asked(headers: Headers) -> Asked:
     """What a request with these fields asks."""
-    raise NotImplementedError
+    authorization = False
+    for field in headers.fields:
+        lower = field[0]
+        if lower in _RELEVANT:
+            if lower != b"authorization":
+                return _read(headers)
+            authorization = True
+    return _AUTHORIZED if authorization else _NOTHING
+
+
+def _read(headers: Headers) -> Asked:
+    names = {field[0] for field in headers.fields}
+    said = parse_cache_control([value for lower, _, value in headers.fields if lower == b"cache-control"])
+    no_cache = said.no_cache or bool(said.no_cache_fields)  # no-cache has no argument in a request
+    if b"cache-control" not in names:
+        no_cache = _pragma(headers)
+    return Asked(
+        no_cache=no_cache,
+        no_store=said.no_store,
+        only_if_cached=said.only_if_cached,
+        max_age=said.max_age,
+        min_fresh=said.min_fresh,
+        max_stale=said.max_stale,
+        stale_if_error=said.stale_if_error,
+        conditional=not names.isdisjoint(_CONDITIONAL),
+        precondition=not names.isdisjoint(_PRECONDITION),
+        range_=b"range" in names,
+        authorization=b"authorization" in names,
+    )
+
+
+def _pragma(headers: Headers) -> bool:
+    """The no-cache of HTTP/1.0 (RFC 9111, 5.4), which counts where there is no Cache-Control."""
+    return any(
+        member.strip(b" \t").lower() == b"no-cache"
+        for lower, _, value in headers.fields
+        if lower == b"pragma"
+        for member in value.split(b",")
+    )

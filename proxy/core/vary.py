@@ -1,26 +1,64 @@
-"""Owns which requests a stored answer answers (RFC 9111, 4.1)."""
+"""Owns which requests a stored answer answers: those with the same values in the fields it varies by (RFC 9111, 4.1).
+
+Called by ``policies/cache.py``.
+
+Two requests match if their fields are the same once lines are combined and whitespace that means nothing is dropped.
+Nothing else is normalised: whether ``en, de`` and ``de, en`` are the same only the vendor knows.
+"""
 
 from __future__ import annotations
+
+import hashlib
+from typing import Final
 
 from proxy.core.stored import VaryValues
 from proxy.model import Headers
 
+_OWS: Final = b" \t"
+
 
 def names(headers: Headers, more: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
-    """The request fields on which an answer depends, sorted and lower-cased; None for "*"."""
-    raise NotImplementedError
+    """The request fields on which an answer depends, sorted and lower-cased; None for "*", which no request matches.
+
+    ``more``: lower-cased fields on which it depends whatever it says.
+    """
+    found = set(more)
+    for lower, _, value in headers.fields:
+        if lower == b"vary":
+            found.update([name.strip(_OWS) for name in value.lower().split(b",")])
+    found.discard(b"")
+    return None if b"*" in found else tuple(sorted(found))
 
 
 def values(names: tuple[bytes, ...], request_headers: Headers) -> VaryValues:
-    """Those fields of a request, normalised."""
-    raise NotImplementedError
+    """Those fields of a request, normalised; None where it has none of a name."""
+    if not names:
+        return ()
+    lines: dict[bytes, list[bytes]] = {}
+    for lower, _, value in request_headers.fields:
+        if lower in names:
+            lines.setdefault(lower, []).append(value)
+    return tuple([(name, _normal(b",".join(lines[name])) if name in lines else None) for name in names])
+
+
+def _normal(value: bytes) -> bytes:
+    if b'"' in value:  # a comma in a quoted string parts nothing, and the whitespace behind it means something
+        return value.strip(_OWS)
+    return b",".join([part.strip(_OWS) for part in value.split(b",")])
 
 
 def matches(stored_vary: VaryValues, request_headers: Headers) -> bool:
-    """Whether a request has the fields for which an answer was stored."""
-    raise NotImplementedError
+    """Whether a request has the values for which an answer was stored."""
+    if not stored_vary:
+        return True
+    return values(tuple([name for name, _ in stored_vary]), request_headers) == stored_vary
 
 
 def key(primary: str, nonce: str, values: VaryValues) -> str:
-    """The key of a variant."""
-    raise NotImplementedError
+    """The key of the variant with these values; ``nonce`` is that of the record of variants."""
+    # A length before each part: no two lists of values are the same bytes.
+    digest = hashlib.sha256(b"%d:%b" % (len(nonce), nonce.encode()))
+    for name, value in values:
+        digest.update(b"%d:%b%d:" % (len(name), name, -1 if value is None else len(value)))
+        digest.update(value or b"")
+    return f"{primary}:{digest.hexdigest()[:32]}"
