@@ -41,7 +41,6 @@ RESERVED_FIELDS: Final = frozenset(
 )  # fmt: skip
 """Fields, lower-cased, that a static answer may not set: those of the hop, and those that are Backstay's to say."""
 
-
 _PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _MAY_WAIT: Final = frozenset({429, 503})  # statuses whose Retry-After says when to ask again (RFC 9110, 10.2.3)
 _BODILESS: Final = frozenset({204, 304})  # neither a body nor its length (RFC 9110, 8.6)
