@@ -81,11 +81,12 @@ async def test_each_key_has_its_own_bucket(rig: Rig, clock: Clock, key: str) -> 
 
 
 async def test_every_attempt_spends_a_token(rig: Rig, clock: Clock) -> None:
-    """A retry costs the vendor's quota as much as a first try."""
+    """A retry costs the vendor's quota as much as a first try; the agent gets the last answer that was paid for."""
     upstream = Script(clock, answers(503))
     proceed = rig.link(upstream, rate_limit=limit(burst=2), retry=RetrySettings(base=0.0))
-    assert await rig.call(proceed) == "rate_limited"
+    assert await rig.call(proceed) == 503
     assert upstream.calls == 2
+    assert await rig.call(proceed) == "rate_limited"
 
 
 async def test_a_refusal_further_in_gives_the_token_back(rig: Rig, clock: Clock) -> None:
