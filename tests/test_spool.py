@@ -1,311 +1,18 @@
-"""Tests of bodies that are held here for one reader each, at its own pace."""
+"""Tests of a body that is kept while its reader gets it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proxy.clock import Clock
-from proxy.model import Ending, Headers, Sink, Stream
-from proxy.spool import SLICE, Replay, Spool
+from proxy.model import Ending, Headers
+from proxy.spool import Spool
 from proxy.wire.body import HIGH_WATER, Body
 from tests.support import virtual
+from tests.support.spooling import PATTERN, Owner, Upstream, made, reading, still
 from tests.support.transports import BodySource
-from tests.support.virtual import VirtualLoop, clock_of
 
-PATTERN = b"".join(b"%08d" % number for number in range(200_000))
-MOODS = ("take", "pause", "pause and resume", "abandon")
-
-
-class Reading:
-    """A sink that does what its mood says whenever it is given something."""
-
-    def __init__(self, stream: Stream, mood: str = "take") -> None:
-        self.stream = stream
-        self.mood = mood
-        self.pieces: list[bytes] = []
-        self.ends: list[Ending] = []
-        self.trailers: Headers | None = None
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(self.pieces)
-
-    def write(self, data: bytes) -> None:
-        assert data
-        self.pieces.append(data)
-        if self.mood.startswith("pause"):
-            self.stream.pause()
-        if self.mood == "pause and resume":
-            self.stream.resume()
-        if self.mood == "abandon":
-            self.stream.abandon()
-
-    def finish(self, trailers: Headers | None) -> None:
-        self.trailers = trailers
-        self.ends.append(Ending.COMPLETE)
-
-    def fail(self, ending: Ending) -> None:
-        self.ends.append(ending)
-
-
-class Upstream:
-    """A model.Stream driven by hand; ``eager`` is delivered as soon as it is resumed, or attached to."""
-
-    def __init__(self, length: int | None = None) -> None:
-        self.length = length
-        self.progress = 0.0
-        self.limits: list[tuple[float | None, float | None]] = []
-        self.paused = False
-        self.abandoned = False
-        self.ended = False
-        self.replayable = False
-        self.eager: list[bytes] = []
-        self.came = b""
-        self._sink: Sink | None = None
-
-    def feed(self, data: bytes) -> None:
-        assert self._sink is not None
-        self.came += data
-        self._sink.write(data)
-
-    def finish(self, trailers: Headers | None = None) -> None:
-        self.ended = True
-        assert self._sink is not None
-        self._sink.finish(trailers)
-
-    def fail(self, ending: Ending) -> None:
-        self.ended = True
-        assert self._sink is not None
-        self._sink.fail(ending)
-
-    def attach(self, sink: Sink) -> None:
-        self._sink = sink
-        self.resume()
-
-    def pause(self) -> None:
-        self.paused = True
-
-    def resume(self) -> None:
-        self.paused = False
-        while self.eager and not self.paused and not self.ended:
-            self.feed(self.eager.pop())
-
-    def abandon(self) -> None:
-        assert not self.ended
-        self.abandoned = True
-        self.fail(Ending.ABANDONED)  # which a wire.Body would not say; the spool must not mind
-
-    def keep(self, limit: int) -> None:
-        raise NotImplementedError
-
-    def limit(self, *, idle: float | None, whole: float | None) -> None:
-        self.limits.append((idle, whole))
-
-
-class Owner:
-    """Who made the spool: hears what it is told, and notes the state it sees then."""
-
-    def __init__(self, spool: Spool) -> None:
-        self.settled: list[tuple[str, bytes]] = []
-        self.gone: list[str] = []
-        self.ends: list[Ending] = []
-        spool.on_settled = lambda: self.settled.append((spool.state, spool.body))
-        spool.on_reader_gone = lambda: self.gone.append(spool.state)
-        spool.reader.on_end = self.ends.append
-
-
-def still() -> Clock:
-    """A clock that nobody turns."""
-    loop = VirtualLoop()
-    loop.close()
-    return clock_of(loop)
-
-
-def made(limit: int = 100, length: int | None = None) -> tuple[Spool, Upstream, Owner]:
-    source = Upstream(length)
-    spool = Spool(source, limit, None, still())
-    owner = Owner(spool)
-    source.attach(spool)
-    return spool, source, owner
-
-
-def reading(spool: Spool, mood: str = "take") -> Reading:
-    sink = Reading(spool.reader, mood)
-    spool.reader.attach(sink)
-    return sink
-
-
-# --- Replay ----------------------------------------------------------------------------------------------
-
-
-def test_a_replay_gives_all_in_slices_and_ends() -> None:
-    """A reader that is never full has the whole body when attach returns."""
-    body, ends = PATTERN[: 2 * SLICE + 5], list[Ending]()
-    replay = Replay(body, None, still())
-    replay.on_end = ends.append
-    sink = Reading(replay)
-    assert (replay.length, replay.replayable, replay.ended) == (2 * SLICE + 5, True, False)
-    replay.attach(sink)
-    assert [len(piece) for piece in sink.pieces] == [SLICE, SLICE, 5]
-    assert (sink.data, sink.ends, sink.trailers, ends) == (body, [Ending.COMPLETE], None, [Ending.COMPLETE])
-    assert (replay.replayable, replay.ended) == (False, True)
-
-
-def test_a_replay_of_nothing_only_ends() -> None:
-    """An empty chunk would be the last one of a chunked answer: none is written."""
-    replay = Replay(b"", None, still())
-    sink = Reading(replay)
-    replay.attach(sink)
-    assert (sink.pieces, sink.ends) == ([], [Ending.COMPLETE])
-
-
-def test_a_small_body_is_shared_by_its_readers() -> None:
-    """What fits into a slice is not copied for anybody."""
-    body = PATTERN[:SLICE]
-    sinks = [Reading(Replay(body, None, still())) for _ in range(3)]
-    for sink in sinks:
-        sink.stream.attach(sink)
-    assert all(sink.pieces[0] is body for sink in sinks)
-
-
-def test_a_full_reader_gets_no_more_until_it_resumes() -> None:
-    """Back-pressure holds between slices, and what was taken is not given twice."""
-    replay = Replay(PATTERN[: 3 * SLICE], None, still())
-    sink = Reading(replay, "pause")
-    replay.attach(sink)
-    assert (len(sink.data), sink.ends) == (SLICE, [])
-    replay.resume()
-    assert len(sink.data) == 2 * SLICE
-    assert repr(replay) == f"<Replay paused given={2 * SLICE} held={SLICE}>"
-    sink.mood = "take"
-    replay.resume()
-    assert (sink.data, sink.ends) == (PATTERN[: 3 * SLICE], [Ending.COMPLETE])
-
-
-def test_a_reader_that_is_full_after_the_last_slice_ends_when_it_resumes() -> None:
-    """The end comes behind the last byte, under the same back-pressure."""
-    replay = Replay(b"all", None, still())
-    sink = Reading(replay, "pause")
-    replay.attach(sink)
-    assert (sink.data, sink.ends) == (b"all", [])
-    replay.resume()
-    replay.resume()
-    assert sink.ends == [Ending.COMPLETE]
-
-
-def test_pausing_and_resuming_inside_write_does_not_recurse() -> None:
-    """A sink may empty its buffer at once, a thousand slices long."""
-    replay = Replay(bytes(1_000 * SLICE), None, still())
-    sink = Reading(replay, "pause and resume")
-    replay.attach(sink)
-    assert (len(sink.pieces), sink.ends) == (1_000, [Ending.COMPLETE])
-
-
-@pytest.mark.parametrize("inside", [False, True])
-def test_an_abandoned_replay_says_nothing_more_to_its_sink(inside: bool) -> None:
-    """Who leaves, also in the middle of a write, needs no telling; who asked for the end learns of it once."""
-    ends = list[Ending]()
-    replay = Replay(PATTERN[: 3 * SLICE], None, still())
-    replay.on_end = ends.append
-    sink = Reading(replay, "abandon" if inside else "pause")
-    replay.attach(sink)
-    replay.abandon()
-    replay.resume()
-    replay.pause()
-    assert (len(sink.data), sink.ends, ends) == (SLICE, [], [Ending.ABANDONED])
-    assert (replay.left, replay.ended) == (True, True)
-    assert repr(replay) == f"<Replay abandoned given={SLICE} held=0>"
-
-
-def test_a_sink_that_comes_after_the_end_gets_no_body() -> None:
-    """It must not take an empty body for a complete one."""
-    replay = Replay(b"gone", None, still())
-    replay.abandon()
-    sink = Reading(replay)
-    replay.attach(sink)
-    assert (sink.data, sink.ends) == (b"", [Ending.ABANDONED])
-
-
-def test_a_write_that_raises_leaves_the_rest_for_the_next() -> None:
-    """A transport that was closed under us costs this call, not the state of the outlet."""
-    replay = Replay(PATTERN[: 2 * SLICE], None, still())
-
-    class Closed(Reading):
-        def write(self, data: bytes) -> None:
-            raise RuntimeError("closed")
-
-    with pytest.raises(RuntimeError, match="closed"):
-        replay.attach(Closed(replay))
-    sink = Reading(replay)
-    replay.attach(sink)
-    assert (sink.data, sink.ends) == (PATTERN[SLICE : 2 * SLICE], [Ending.COMPLETE])
-
-
-def test_a_reader_that_takes_nothing_is_given_up() -> None:
-    """A full reader has ``idle`` seconds to take something; each time it does, it has them again."""
-
-    async def scenario(clock: Clock) -> None:
-        replay = Replay(PATTERN[: 3 * SLICE], 10.0, clock)
-        sink = Reading(replay, "pause")
-        replay.attach(sink)
-        await clock.sleep(9.0)
-        replay.resume()
-        await clock.sleep(9.0)
-        assert not replay.ended
-        await clock.sleep(3.0)
-        assert (sink.ends, len(sink.data), replay.left) == ([Ending.ABANDONED], 2 * SLICE, True)
-
-    virtual.run(scenario)
-
-
-def test_the_reader_of_a_replay_may_take_its_time_where_no_limit_is_set() -> None:
-    """``idle`` off means that nobody is given up; nor does a limit meant for a sender apply."""
-
-    async def scenario(clock: Clock) -> None:
-        replay = Replay(b"here", None, clock)
-        replay.limit(idle=1.0, whole=1.0)
-        replay.keep(10)
-        sink = Reading(replay, "pause")
-        replay.attach(sink)
-        await clock.sleep(10_000.0)
-        replay.resume()
-        assert sink.ends == [Ending.COMPLETE]
-
-    virtual.run(scenario)
-
-
-@pytest.mark.parametrize("leave", [Replay.resume, Replay.abandon])
-def test_an_ended_replay_leaves_no_timer(leave: Callable[[Replay], None]) -> None:
-    """Its timer goes with it, so that nothing holds the body."""
-
-    async def scenario(clock: Clock) -> None:
-        replay = Replay(b"here", 10.0, clock)
-        replay.attach(Reading(replay, "pause"))
-        leave(replay)
-        assert not any(clock._coarse._slots)
-
-    virtual.run(scenario)
-
-
-@given(st.integers(0, 400_000), st.lists(st.sampled_from(MOODS[:3]), max_size=12))
-def test_a_replay_reaches_its_reader_whole(size: int, moods: list[str]) -> None:
-    """Whatever a sink does that does not leave, it gets each byte once and in order."""
-    replay = Replay(PATTERN[:size], None, still())
-    sink = Reading(replay, moods[0] if moods else "take")
-    replay.attach(sink)
-    for mood in [*moods, "take"]:
-        sink.mood = mood
-        replay.resume()
-    assert (sink.data, sink.ends) == (PATTERN[:size], [Ending.COMPLETE])
-    assert all(len(piece) <= SLICE for piece in sink.pieces)
-
-
-# --- Spool: as long as everything fits -------------------------------------------------------------------
+# --- as long as everything fits --------------------------------------------------------------------------
 
 
 def test_the_reader_gets_the_bytes_as_they_come_and_the_owner_all_at_the_end() -> None:
@@ -408,7 +115,7 @@ def test_the_limits_of_the_reader_are_those_of_the_source() -> None:
     assert source.limits == [(5.0, None)]
 
 
-# --- Spool: more than fits -------------------------------------------------------------------------------
+# --- more than fits --------------------------------------------------------------------------------------
 
 
 def test_more_than_the_limit_is_passed_through() -> None:
@@ -474,7 +181,7 @@ def test_an_eager_source_is_read_without_recursion() -> None:
     assert (sink.data, source.eager) == (b"".join(b"%04d" % number for number in range(2_001)), [])
 
 
-# --- Spool: readers that leave ---------------------------------------------------------------------------
+# --- readers that leave ----------------------------------------------------------------------------------
 
 
 def test_filling_goes_on_without_a_reader() -> None:
@@ -619,7 +326,7 @@ def test_a_spool_and_its_reader_let_go_of_each_other() -> None:
     assert (spool.reader._spool, spool.reader._sink, spool._source) == (None, None, None)
 
 
-# --- Spool: on a body of the wire ------------------------------------------------------------------------
+# --- on a body of the wire -------------------------------------------------------------------------------
 
 
 def test_on_a_body_of_the_wire() -> None:
@@ -649,119 +356,3 @@ def test_a_body_of_the_wire_that_is_abandoned() -> None:
     body.feed(b"abc")
     spool.abandon()
     assert (connection.abandoned, body.ended, spool.state, owner.settled) == (True, True, "broken", [("broken", b"")])
-
-
-# --- Spool: everything in any order ----------------------------------------------------------------------
-
-
-class SpoolMachine(RuleBasedStateMachine):
-    """A source that heeds pauses, a reader of changing mood, an owner that may abandon: in any order."""
-
-    @initialize(limit=st.sampled_from([0, 3, 50, 100_000]), attach_late=st.booleans())
-    def make(self, limit: int, attach_late: bool) -> None:
-        self.limit = limit
-        self.spool, self.source, self.owner = made(limit)
-        self.sink: Reading | None = None if attach_late else reading(self.spool)
-        self.longest = 0
-
-    def _chunk(self, size: int, ahead: int = 0) -> bytes:
-        self.longest = max(self.longest, size)
-        start = len(self.source.came) + ahead
-        return PATTERN[start : start + size]
-
-    @precondition(lambda self: not self.source.ended and not self.source.paused)
-    @rule(size=st.sampled_from([2, 3, 20, 70_000]))
-    def feed(self, size: int) -> None:
-        self.source.feed(self._chunk(size))
-
-    @precondition(lambda self: not self.source.ended and self.source.paused and not self.source.eager)
-    @rule(size=st.sampled_from([2, 70_000]), count=st.integers(1, 3))
-    def have_more_ready(self, size: int, count: int) -> None:
-        self.source.eager = [self._chunk(size, size * number) for number in reversed(range(count))]
-
-    @precondition(lambda self: not self.source.ended and not self.source.eager)
-    @rule(ending=st.sampled_from([Ending.COMPLETE, Ending.COMPLETE, Ending.BROKEN, Ending.STALLED]))
-    def end(self, ending: Ending) -> None:
-        if ending is Ending.COMPLETE:
-            self.source.finish()
-        else:
-            self.source.fail(ending)
-
-    @rule(mood=st.sampled_from(MOODS))
-    def feel(self, mood: str) -> None:
-        if self.sink is not None:
-            self.sink.mood = mood
-
-    @precondition(lambda self: self.sink is None)
-    @rule(mood=st.sampled_from(MOODS))
-    def attach(self, mood: str) -> None:
-        self.sink = Reading(self.spool.reader, mood)
-        self.spool.reader.attach(self.sink)
-
-    @rule()
-    def pause(self) -> None:
-        self.spool.reader.pause()
-
-    @rule()
-    def resume(self) -> None:
-        self.spool.reader.resume()
-
-    @rule()
-    def reader_abandons(self) -> None:
-        self.spool.reader.abandon()
-
-    @rule()
-    def owner_abandons(self) -> None:
-        self.spool.abandon()
-
-    @invariant()
-    def reader_has_a_prefix_and_knows_when_it_is_all(self) -> None:
-        sink, source = self.sink, self.source
-        if sink is None:
-            return
-        data = sink.data
-        assert source.came.startswith(data)
-        assert len(sink.ends) <= 1
-        assert all(len(piece) <= SLICE for piece in sink.pieces)
-        if sink.ends == [Ending.COMPLETE]:
-            assert (data, self.spool.ending) == (source.came, Ending.COMPLETE)
-
-    @invariant()
-    def what_is_held_is_bounded(self) -> None:
-        spool = self.spool
-        held = {id(chunk): len(chunk) for chunk in (*spool._chunks, *spool.reader._backlog, spool.body)}
-        assert sum(held.values()) <= self.limit + self.longest
-
-    @invariant()
-    def everybody_is_told_once(self) -> None:
-        spool, owner = self.spool, self.owner
-        assert len(owner.settled) == (spool.state != "filling")
-        assert len(owner.gone) == spool.reader_gone
-        assert len(owner.ends) == spool.reader.ended
-        assert (spool.ending is not None) == self.source.ended
-
-    @invariant()
-    def nobody_waits_for_nothing(self) -> None:
-        spool, reader, source = self.spool, self.spool.reader, self.source
-        if spool.state == "filling":
-            assert not source.paused
-        elif spool.state == "complete":
-            assert spool.body == source.came
-        if not source.ended:
-            assert not (spool.state == "overflowed" and spool.reader_gone)
-            assert source.paused == (spool.state == "overflowed" and reader.choked)
-        if not reader.ended and not reader.choked:
-            assert not reader._backlog
-            assert not source.ended
-
-    def teardown(self) -> None:
-        if not hasattr(self, "spool"):
-            return
-        if self.sink is not None:
-            self.sink.mood = "take"
-        self.spool.reader.resume()
-        if self.source.ended and self.sink is not None:
-            assert self.spool.reader.ended
-
-
-TestSpoolMachine = SpoolMachine.TestCase
