@@ -18,10 +18,10 @@ from proxy.model import Headers
 TELLING: Final = {
     "HTTP": "authorization proxy-authorization cookie from signature signature-input client-cert client-cert-chain",
     "common": "x-api-key api-key apikey x-api-token x-auth-token access-token accesstoken x-access-token "
-    "x-authorization x-secret x-session-id sessionid x-user-id x-username userid x-tenant x-tenant-id tenantid x-account-id "
-    "x-org-id x-org orgid org-id x-organisation-id x-workspace-id x-project x-customer-id x-client-id client_id "
-    "x-password x-on-behalf-of onbehalfof x-impersonate x-act-as x-run-as x-principal x-identity x-jwt-assertion "
-    "x-csrf-token x-login x-email x-app-id x-wsse uid x-sid x-sig x-shop",
+    "x-authorization x-secret x-session-id sessionid x-user-id x-username userid x-tenant x-tenant-id tenantid "
+    "x-account-id x-org-id x-org orgid org-id x-organisation-id x-workspace-id x-project x-customer-id x-client-id "
+    "client_id x-password x-on-behalf-of onbehalfof x-impersonate x-act-as x-run-as x-principal x-identity "
+    "x-jwt-assertion x-csrf-token x-login x-email x-app-id x-wsse uid x-sid x-sig x-shop",
     "Adyen, PayPal, Square, Plaid": "x-api-key paypal-auth-assertion square-account plaid-client-id plaid-secret",
     "Algolia": "x-algolia-api-key x-algolia-application-id x-algolia-usertoken",
     "Amazon": "x-amz-security-token x-amz-access-token x-amzn-oidc-identity x-amzn-oidc-data x-amzn-oidc-accesstoken "
