@@ -1,14 +1,13 @@
 """The two HTTP services beside the data plane: metrics and health for everybody, status and control for the operator.
 
-``app`` makes both and serves them. Only this module and ``guard`` import aiohttp's server, which costs 12 MB.
+``app`` makes both and serves them. It imports this module late: aiohttp's server comes with it, and costs 12 MB.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final, get_args
 
 from aiohttp import web
@@ -16,8 +15,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from proxy.admin.control import Control, Forced, State
+from proxy.admin.cache import CacheApi
+from proxy.admin.control import Control, Forced
 from proxy.admin.guard import ProblemError, guard
+from proxy.admin.handlers import answered, listed, shown, word
 from proxy.admin.page import page
 from proxy.telemetry.metrics import Registry
 
@@ -103,13 +104,14 @@ class _Api:
         control = self._control
         return [
             web.get("/", self._page),
-            web.get("/v1/status", _shown(control.status)),
-            web.get("/v1/breakers", _listed("breakers", control.breakers)),
+            web.get("/v1/status", shown(control.status)),
+            web.get("/v1/breakers", listed("breakers", control.breakers)),
             web.put("/v1/breakers/{name:.+}", self._force_breaker),
             web.post("/v1/breakers/{name:.+}", self._force_breaker),
-            web.get("/v1/buckets", _listed("buckets", control.buckets)),
-            web.get("/v1/pools", _listed("pools", control.pools)),
-            web.get("/v1/config", _shown(control.effective_config)),
+            web.get("/v1/buckets", listed("buckets", control.buckets)),
+            web.get("/v1/pools", listed("pools", control.pools)),
+            web.get("/v1/config", shown(control.effective_config)),
+            *CacheApi(control).routes(),
             web.post("/v1/reload", self._reload),
             web.put("/v1/log", self._set_log_level),
         ]
@@ -119,60 +121,31 @@ class _Api:
 
     async def _force_breaker(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        state = await _word(request, "state", get_args(Forced))
+        state = await word(request, "state", get_args(Forced))
         if not self._control.force_breaker(name, state):
             raise _no_breaker(name, [each["name"] for each in self._control.breakers()])
-        return _json(next(each for each in self._control.breakers() if each["name"] == name))
+        return answered(next(each for each in self._control.breakers() if each["name"] == name))
 
     async def _reload(self, _: web.Request) -> web.Response:
         if problems := await self._control.reload():
             raise ProblemError(
                 422, "The new configuration is not usable; the old one stays in force.", problems=list(problems)
             )
-        return _json({"reloaded": True})
+        return answered({"reloaded": True})
 
     async def _set_log_level(self, request: web.Request) -> web.Response:
-        level = await _word(request, "level")
+        level = await word(request, "level")
         try:
             self._control.set_log_level(level)
         except ValueError as error:
             raise ProblemError(400, str(error)) from None
-        return _json({"level": level})
-
-
-def _shown(read: Callable[[], State]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handler(_: web.Request) -> web.Response:
-        return _json(read())
-
-    return handler
-
-
-def _listed(name: str, read: Callable[[], Sequence[State]]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    return _shown(lambda: {name: list(read())})
-
-
-def _json(body: State) -> web.Response:
-    return web.json_response(text=json.dumps(body, indent=2) + "\n")
+        return answered({"level": level})
 
 
 def _no_breaker(name: str, names: list[str]) -> ProblemError:
     near = difflib.get_close_matches(name, names)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
     return ProblemError(404, f"There is no breaker named {name!r}.{meant}", near=near, breakers=names)
-
-
-async def _word(request: web.Request, key: str, known: Sequence[str] = ()) -> Any:
-    """The one value of a body like {"state": "open"}. Raises ProblemError if it is anything else."""
-    example = f'{{"{key}": "{"|".join(known) or "..."}"}}'
-    try:
-        body = json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise ProblemError(400, f"The body is not JSON; send {example}.") from None
-    if not isinstance(body, dict) or body.keys() != {key} or not isinstance(body[key], str):
-        raise ProblemError(400, f"The body is not of the form {example}.")
-    if known and body[key] not in known:
-        raise ProblemError(400, f"{key} is {' or '.join(known)}, not {body[key]!r}.")
-    return body[key]
 
 
 # --- serving -------------------------------------------------------------------------------------

@@ -13,6 +13,14 @@ State: TypeAlias = Mapping[str, Any]
 """A JSON object, by the name of its fields; what is listed has a ``name``."""
 
 
+class StoreDown(Exception):
+    """A store of answers could not be asked, or not to the end. The text says which, and why."""
+
+    def __init__(self, detail: str, purged: int = 0) -> None:
+        super().__init__(detail)
+        self.purged = purged  # answers that were forgotten all the same: those of the other stores
+
+
 class Control(Protocol):
     """The running program, as its operator handles it. Everything given out is JSON-able and free of secrets."""
 
@@ -30,6 +38,22 @@ class Control(Protocol):
 
     def pools(self) -> Sequence[State]:
         """Every pool of connections to an upstream."""
+        ...
+
+    def stores(self) -> Sequence[State]:
+        """Every store of answers: its state (up or down), and what is in it as far as that is known."""
+        ...
+
+    async def cached(self, *, api: str | None, route: str | None, limit: int) -> Sequence[State]:
+        """At most ``limit`` stored answers, newest first, each with an ``id``. Raises StoreDown."""
+        ...
+
+    async def look(self, ident: str) -> State | None:
+        """One stored answer with its headers, by its ``id``. Raises StoreDown if it may be where none can look."""
+        ...
+
+    async def purge(self, *, api: str | None = None, route: str | None = None, ident: str | None = None) -> int:
+        """Forget the stored answers that fit all that is given, or all; how many. Raises StoreDown."""
         ...
 
     def force_breaker(self, name: str, state: Forced) -> bool:

@@ -5,7 +5,7 @@ Used by ``admin/api.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -19,6 +19,7 @@ def page(control: Control) -> str:
         ("breakers", control.breakers()),
         ("rate limits", control.buckets()),
         ("connections", control.pools()),
+        ("cache", control.stores()),
     ):
         parts.append(f"{title.upper()}\n{table(states) or 'none'}")
     return "\n\n".join(parts) + "\n"
@@ -47,5 +48,7 @@ def word(value: Any) -> str:
             return "yes" if value else "no"
         case float():
             return f"{value:.6g}"
+        case Mapping():
+            return ", ".join(f"{name} {word(each)}" for name, each in value.items()) or "-"
         case _:
             return str(value)

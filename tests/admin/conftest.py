@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
-from proxy.admin.control import Forced
+from proxy.admin.control import Forced, StoreDown
 
 Client: TypeAlias = TestClient[Request, Application]
 MakeClient: TypeAlias = Callable[[Application], Awaitable[Client]]
@@ -23,6 +23,12 @@ class FakeControl:
         self.problems: list[str] = []
         self.level = "info"
         self.reloads = 0
+        self.answers = [
+            {"id": "a" * 32, "api": "weather", "route": "default", "target": "/today", "store": "memory"},
+            {"id": "b" * 32, "api": "weather", "route": "own", "target": "/now", "store": "memory"},
+            {"id": "c" * 32, "api": "stripe", "route": "default", "target": "/v1/plans", "store": "shared"},
+        ]
+        self.down: StoreDown | None = None
 
     def status(self) -> dict[str, Any]:
         return {"version": "0.1.0", "ready": True, "uptime_seconds": 12.5}
@@ -35,6 +41,26 @@ class FakeControl:
 
     def pools(self) -> list[dict[str, Any]]:
         return []
+
+    def stores(self) -> list[dict[str, Any]]:
+        return [{"name": "memory", "state": "up", "entries": len(self.answers), "bytes": 1234, "limit": 67108864}]
+
+    async def cached(self, *, api: str | None, route: str | None, limit: int) -> list[dict[str, Any]]:
+        return self.fitting(api, route, None)[:limit]
+
+    async def look(self, ident: str) -> dict[str, Any] | None:
+        return next((each | {"headers": []} for each in self.fitting(None, None, ident)), None)
+
+    async def purge(self, *, api: str | None = None, route: str | None = None, ident: str | None = None) -> int:
+        gone = self.fitting(api, route, ident)
+        self.answers = [each for each in self.answers if each not in gone]
+        return len(gone)
+
+    def fitting(self, api: str | None, route: str | None, ident: str | None) -> list[dict[str, Any]]:
+        if self.down is not None:
+            raise self.down
+        wanted = {"api": api, "route": route, "id": ident}
+        return [each for each in self.answers if all(value in (None, each[key]) for key, value in wanted.items())]
 
     def force_breaker(self, name: str, state: Forced) -> bool:
         if name not in self.forced:

@@ -107,8 +107,11 @@ class TestMetricsApp:
 
 def test_the_page_for_operators_has_every_request(control: Any) -> None:
     """docs/operating.md and the control API list the same; POST to a breaker is told beside PUT."""
-    routes = {(route.method, route.path.replace("{name:.+}", "NAME")) for route in _Api(control).routes()}
-    told = re.findall(r"^\| `(GET|PUT|POST) (/\S*)`", Path("docs/operating.md").read_text(), re.MULTILINE)
+    routes = {
+        (route.method, route.path.replace("{name:.+}", "NAME").replace("{id}", "ID"))
+        for route in _Api(control).routes()
+    }
+    told = re.findall(r"^\| `(GET|PUT|POST|DELETE) (/\S*)`", Path("docs/operating.md").read_text(), re.MULTILINE)
     assert {*told} == routes - {("POST", "/v1/breakers/NAME")}
 
 
@@ -116,7 +119,7 @@ class TestReading:
     """What the operator sees."""
 
     @pytest.mark.parametrize(
-        "path", ["/", "/nowhere", "/v1/status", "/v1/breakers", "/v1/buckets", "/v1/pools", "/v1/config"]
+        "path", ["/", "/nowhere", "/v1/status", "/v1/breakers", "/v1/buckets", "/v1/pools", "/v1/config", "/v1/cache"]
     )
     async def test_everything_needs_the_token(self, aiohttp_client: Any, control: Any, path: str) -> None:
         """No path of the control API is open."""

@@ -11,7 +11,7 @@ from proxy.admin.page import facts, page, table, word
 
 
 def test_the_page_shows_everything(control: Control) -> None:
-    """One screen has the facts, and a table of breakers, of rate limits and of connections."""
+    """One screen has the facts, and a table of breakers, of rate limits, of connections and of stores."""
     assert page(control) == (
         "version         0.1.0\n"
         "ready           yes\n"
@@ -28,6 +28,10 @@ def test_the_page_shows_everything(control: Control) -> None:
         "\n"
         "CONNECTIONS\n"
         "none\n"
+        "\n"
+        "CACHE\n"
+        "name    state  entries  bytes  limit\n"
+        "memory  up     3        1234   67108864\n"
     )
 
 
@@ -51,6 +55,8 @@ def test_nothing_is_shown_as_nothing() -> None:
         (0.123456789, "0.123457"),
         ("open", "open"),
         (["a"], "['a']"),
+        ({"memory": "up", "shared": None}, "memory up, shared -"),
+        ({}, "-"),
     ],
 )
 def test_words(value: Any, text: str) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from proxy import __version__
-from proxy.admin.control import Control, Forced
+from proxy.admin.control import Control, Forced, StoreDown
 from proxy.control import Controls
+from proxy.core.asked import asked
 from proxy.core.breaker import State
+from proxy.core.stored import Stored
+from proxy.flight import Flight, Read
+from proxy.model import Exchange, Headers, Request
+from proxy.stores.base import Listed, StoreError, ident_of
+from proxy.stores.shelf import Found
 from tests.app.conftest import Starts, Writes
 
 APIS = """
@@ -18,10 +26,12 @@ APIS = """
     url: http://127.0.0.1:9
     mount: /
     rate_limit: {rate: 10/s, key: credential}
+    cache: {mode: ttl, ttl: 60s}
     routes:
       - name: own
         match: {paths: [/own]}
         breaker: {consecutive: 1}
+        cache: {mode: ttl, ttl: 10s}
 """
 
 
@@ -34,7 +44,8 @@ async def controls(starts: Starts, writes: Writes) -> Controls:
 async def test_it_is_what_the_admin_api_asks_for(controls: Controls) -> None:
     """The type checker agrees, and everything that is shown is JSON without secrets."""
     control: Control = controls
-    shown = [control.status(), control.breakers(), control.buckets(), control.pools(), control.effective_config()]
+    shown: list[object] = [control.status(), control.breakers(), control.buckets(), control.pools(), control.stores()]
+    shown += [control.effective_config(), await control.cached(api=None, route=None, limit=1)]
     assert "hush" not in json.dumps(shown)
 
 
@@ -95,3 +106,196 @@ async def test_the_log_level_may_be_changed(controls: Controls, logged: object) 
     assert logging.getLogger("backstay").level == logging.ERROR
     with pytest.raises(ValueError, match="not a log level"):
         controls.set_log_level("loud")
+
+
+class FakeStore:
+    """A store of answers that may be down; how full it is, it does not know."""
+
+    name = "shared"
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Stored] = {}
+        self.up = True
+
+    def fitting(self, what: str, api: str | None, route: str | None, ident: str | None = None) -> dict[str, Stored]:
+        if not self.up:
+            raise StoreError(self.name, what, "it is down")
+        return {
+            key: stored
+            for key, stored in self.answers.items()
+            if api in {None, stored.api} and route in {None, stored.route} and ident in {None, ident_of(key)}
+        }
+
+    async def entries(self, *, api: str | None, route: str | None, limit: int) -> list[Listed]:
+        found = [Listed(ident_of(key), stored) for key, stored in self.fitting("list", api, route).items()]
+        return found[:limit]
+
+    async def look(self, ident: str) -> Listed | None:
+        found = self.fitting("look", None, None, ident).values()
+        return next((Listed(ident, stored) for stored in found), None)
+
+    async def purge(self, *, api: str | None = None, route: str | None = None, ident: str | None = None) -> int:
+        gone = self.fitting("purge", api, route, ident)
+        for key in gone:
+            del self.answers[key]
+        return len(gone)
+
+    async def close(self) -> None:
+        pass
+
+
+def stored(controls: Controls, route: str = "default", api: str = "vendor", age: float = 0.0) -> Stored:
+    """An answer that came ``age`` seconds ago."""
+    came = controls._app.clock.wall() - age
+    headers = Headers.of((b"Set-Cookie", b"sid=hush"))
+    return Stored(
+        status=200, reason=b"OK", headers=headers, body=b"", requested_at=came, received_at=came, api=api, route=route
+    )
+
+
+def flight(controls: Controls, key: str, route: str) -> Flight:
+    """A read that is under way."""
+    exchange = Exchange(Request(b"GET", b"/", Headers()), "vendor", route, started=0.0)
+    return Flight(controls._app.clock, Read(exchange, asked(Headers()), key, "", Found(None, None)), exchange)
+
+
+@pytest.fixture
+async def shared(controls: Controls) -> FakeStore:
+    """A shared store with an answer, beside the memory with two."""
+    shelves: Any = controls._app.survivors.shelves
+    shelves._redis = fake = FakeStore()
+    fake.answers["c"] = stored(controls, "default", "vendor", 30.0)
+    memory = shelves.stores["memory"]
+    await memory.put("a", stored(controls, "default", "vendor", 20.0), 600.0)
+    await memory.put("b", stored(controls, "own", "vendor", 40.0), 600.0)
+    return fake
+
+
+async def keys(controls: Controls, **asked: Any) -> list[str]:
+    """Which answers are listed, by their keys."""
+    names = {ident_of(key): key for key in "abc"}
+    return [names[each["id"]] for each in await controls.cached(**({"api": None, "route": None, "limit": 10} | asked))]
+
+
+class TestStores:
+    """What keeps answers."""
+
+    async def test_a_store_tells_what_it_knows(self, controls: Controls, shared: FakeStore) -> None:
+        """Memory all; what is elsewhere only whether it is up."""
+        memory, other = controls.stores()
+        assert (memory["name"], memory["state"], memory["entries"], memory["limit"]) == ("memory", "up", 2, 64 << 20)
+        assert 2000 < memory["bytes"] < 10_000
+        assert other == {"name": "shared", "state": "up", "entries": None, "bytes": None, "limit": None}
+
+    async def test_the_status_says_which_are_down(self, controls: Controls, shared: FakeStore) -> None:
+        """By name."""
+        shared.up = False
+        assert controls.status()["stores"] == {"memory": "up", "shared": "down"}
+
+    async def test_without_a_cache_there_is_none(self, starts: Starts, writes: Writes) -> None:
+        """Nothing to show, to list, or to purge."""
+        controls = Controls(await starts(writes("  vendor: {url: http://127.0.0.1:9, mount: /}")))
+        assert (controls.stores(), controls.status()["stores"], await keys(controls)) == ([], {}, [])
+        assert (await controls.look("0" * 32), await controls.purge()) == (None, 0)
+
+
+class TestCached:
+    """The answers in them."""
+
+    async def test_the_newest_comes_first(self, controls: Controls, shared: FakeStore) -> None:
+        """Whatever store it is in."""
+        assert await keys(controls) == ["a", "c", "b"]
+        assert await keys(controls, limit=2) == ["a", "c"]
+
+    async def test_some(self, controls: Controls, shared: FakeStore) -> None:
+        """By api and route."""
+        assert await keys(controls, route="own") == ["b"]
+        assert await keys(controls, api="vendor", route="default") == ["a", "c"]
+        assert await keys(controls, api="nobody") == []
+
+    async def test_each_is_judged_by_the_rules_of_its_route(self, controls: Controls, shared: FakeStore) -> None:
+        """Though it was stored under others, or by another pod."""
+        a, c, b = await controls.cached(api=None, route=None, limit=10)
+        assert [each["store"] for each in (a, c, b)] == ["memory", "shared", "memory"]
+        assert [round(each["fresh_for"]) for each in (a, c, b)] == [40, 30, -30]
+
+    async def test_what_is_configured_no_more_is_still_listed(self, controls: Controls, shared: FakeStore) -> None:
+        """It takes room; a route without a name of its own goes by the rules of its api."""
+        shared.answers["a"] = stored(controls, "gone")
+        shared.answers["b"] = stored(controls, "default", "gone")
+        found = await controls.cached(api=None, route=None, limit=10)
+        judged = {(each["api"], each["route"]): each["fresh_for"] is not None for each in found}
+        assert judged == {
+            ("vendor", "default"): True,
+            ("vendor", "own"): True,
+            ("vendor", "gone"): True,
+            ("gone", "default"): False,
+        }
+
+    async def test_one_with_its_fields(self, controls: Controls, shared: FakeStore) -> None:
+        """Wherever it is; secrets are masked."""
+        for key, store in (("a", "memory"), ("c", "shared")):
+            found = await controls.look(ident_of(key))
+            assert found is not None
+            assert (found["store"], found["headers"]) == (store, [["Set-Cookie", "***"]])
+        assert await controls.look(ident_of("d")) is None
+
+    async def test_a_store_that_is_down(self, controls: Controls, shared: FakeStore) -> None:
+        """The rest is not shown for the whole, and what may be there is not denied."""
+        shared.up = False
+        with pytest.raises(StoreDown, match=r"The store 'shared' did not answer \(list: it is down\); ask again"):
+            await controls.cached(api=None, route=None, limit=10)
+        with pytest.raises(StoreDown, match="look: it is down"):
+            await controls.look(ident_of("c"))
+        assert await controls.look(ident_of("a")) is not None
+
+
+class TestPurge:
+    """Forgetting them."""
+
+    @pytest.mark.parametrize(
+        ("what", "left"),
+        [
+            ({}, []),
+            ({"api": "vendor"}, []),
+            ({"route": "default"}, ["b"]),
+            ({"api": "vendor", "route": "own"}, ["a", "c"]),
+            ({"api": "nobody"}, ["a", "c", "b"]),
+            ({"ident": ident_of("c")}, ["a", "b"]),
+        ],
+    )
+    async def test_what_fits_is_gone(
+        self, controls: Controls, shared: FakeStore, what: dict[str, str], left: list[str]
+    ) -> None:
+        """In every store, and nothing else."""
+        assert await controls.purge(**what) == 3 - len(left)
+        assert await keys(controls) == left
+
+    async def test_a_store_that_is_down(self, controls: Controls, shared: FakeStore, logged: Callable[[], str]) -> None:
+        """The others are purged all the same, and that is told."""
+        shared.up = False
+        with pytest.raises(StoreDown, match="purge: it is down") as caught:
+            await controls.purge(api="vendor")
+        assert (caught.value.purged, controls.stores()[0]["entries"]) == (2, 0)
+        assert "cache purged" in logged()
+
+    @pytest.mark.parametrize(
+        ("what", "doomed"),
+        [
+            ({}, [True, True]),
+            ({"api": "vendor"}, [True, True]),
+            ({"route": "own"}, [False, True]),
+            ({"ident": ident_of("a")}, [True, False]),
+            ({"api": "nobody"}, [False, False]),
+        ],
+    )
+    async def test_what_is_under_way_is_not_stored_afterwards(
+        self, controls: Controls, what: dict[str, str], doomed: list[bool]
+    ) -> None:
+        """An answer that is just being confirmed does not come back."""
+        under_way = controls._app.survivors.shelves.flights
+        flights = [flight(controls, key, route) for key, route in (("a", "default"), ("b", "own"))]
+        for each in flights:
+            under_way.add(each)
+        await controls.purge(**what)
+        assert [each.doomed for each in flights] == doomed

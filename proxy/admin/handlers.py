@@ -1,0 +1,71 @@
+"""What the handlers of the control API have in common: JSON in, JSON out, and questions in the query.
+
+Used by ``admin/api.py`` and ``admin/cache.py``. What is asked in a way that is not meant is refused with an example of
+what is: a parameter that was misspelt, and so ignored, might purge a whole cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from proxy.admin.control import State
+from proxy.admin.guard import Handler, ProblemError
+
+
+def answered(body: State) -> web.Response:
+    """A JSON object, laid out for eyes."""
+    return web.json_response(text=json.dumps(body, indent=2) + "\n")
+
+
+def shown(read: Callable[[], State]) -> Handler:
+    """A handler that shows what there is."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return answered(read())
+
+    return handler
+
+
+def listed(name: str, read: Callable[[], Sequence[State]]) -> Handler:
+    """A handler that shows what there are several of, under their name."""
+    return shown(lambda: {name: list(read())})
+
+
+async def word(request: web.Request, key: str, known: Sequence[str] = ()) -> Any:
+    """The one value of a body like {"state": "open"}. Raises ProblemError if it is anything else."""
+    example = f'{{"{key}": "{"|".join(known) or "..."}"}}'
+    try:
+        body = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise ProblemError(400, f"The body is not JSON; send {example}.") from None
+    if not isinstance(body, dict) or body.keys() != {key} or not isinstance(body[key], str):
+        raise ProblemError(400, f"The body is not of the form {example}.")
+    if known and body[key] not in known:
+        raise ProblemError(400, f"{key} is {' or '.join(known)}, not {body[key]!r}.")
+    return body[key]
+
+
+def parameters(request: web.Request, *known: str) -> dict[str, str]:
+    """The query, as each parameter with its value. Raises ProblemError for one unknown, repeated or empty."""
+    found: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name not in known:
+            raise ProblemError(400, f"There is no parameter {name!r} here; there is {', '.join(known)}.")
+        if name in found:
+            raise ProblemError(400, f"{name} is given twice; give it once.")
+        if not value:
+            raise ProblemError(400, f"{name} has no value; give it one, or leave it out.")
+        found[name] = value
+    return found
+
+
+def number(text: str, name: str, least: int, most: int) -> int:
+    """A parameter that is a whole number. Raises ProblemError if it is none, or not from ``least`` to ``most``."""
+    value = int(text) if text.isascii() and text.isdecimal() and len(text) <= 9 else None
+    if value is None or not least <= value <= most:
+        raise ProblemError(400, f"{name} is a whole number from {least} to {most}, not {text!r}.")
+    return value
