@@ -175,6 +175,11 @@ class MemoryStore:
         return self.backend.bytes
 
     @property
+    def count(self) -> int:
+        """How many entries there are: answers, and records of their variants."""
+        return len(self.backend)
+
+    @property
     def limit(self) -> int:
         """What they may take; can be set while the store is in use."""
         return self.backend.limit
