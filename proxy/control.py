@@ -76,7 +76,7 @@ class Controls:
             try:
                 listed = await store.entries(api=api, route=route, limit=limit)
             except StoreError as error:
-                raise StoreDown(_told(error)) from None
+                raise StoreDown(_told(name, error)) from None
             found += [(name, each) for each in listed]
         found.sort(key=lambda pair: pair[1].stored.received_at, reverse=True)
         return [self._shown(shown, each, name) for name, each in found[:limit]]
@@ -88,7 +88,7 @@ class Controls:
             try:
                 found = await store.look(ident)
             except StoreError as error:
-                failure = _told(error)
+                failure = _told(name, error)
                 continue
             if found is not None:
                 return self._shown(shown_whole, found, name)
@@ -100,11 +100,11 @@ class Controls:
         """See Control."""
         self._doom(api, route, ident)
         purged, failure = 0, ""
-        for _, store in self._stores():
+        for name, store in self._stores():
             try:
                 purged += await store.purge(api=api, route=route, ident=ident)
             except StoreError as error:
-                failure = _told(error)
+                failure = _told(name, error)
         _log.info("cache purged", extra={"api": api, "route": route, "ident": ident, "purged": purged})
         if failure:
             raise StoreDown(failure, purged)
@@ -166,5 +166,6 @@ def _rules(config: Config, api: str, route: str) -> CacheSettings | None:
     return None
 
 
-def _told(error: StoreError) -> str:
-    return f"The store {error.store!r} did not answer ({error.what}: {error.why}); ask again once it is up."
+def _told(name: str, error: StoreError) -> str:
+    """``name`` is the configuration's for the store, which has one of its own."""
+    return f"The store {name!r} did not answer ({error.what}: {error.why}); ask again once it is up."

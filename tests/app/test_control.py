@@ -111,7 +111,7 @@ async def test_the_log_level_may_be_changed(controls: Controls, logged: object) 
 class FakeStore:
     """A store of answers that may be down; how full it is, it does not know."""
 
-    name = "shared"
+    name = "redis"
 
     def __init__(self) -> None:
         self.answers: dict[str, Stored] = {}
