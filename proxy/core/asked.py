@@ -15,8 +15,8 @@ class Asked:
     """What one request asks of a cache; not to be changed, since requests that ask for nothing share one."""
 
     __slots__ = (
-        "authorization", "conditional", "max_age", "max_stale", "min_fresh", "no_cache", "no_store", "only_if_cached",
-        "precondition", "range", "stale_if_error",
+        "conditional", "max_age", "max_stale", "min_fresh", "no_cache", "no_store", "only_if_cached", "precondition",
+        "range", "stale_if_error",
     )  # fmt: skip
 
     def __init__(
@@ -32,7 +32,6 @@ class Asked:
         conditional: bool = False,
         precondition: bool = False,
         range_: bool = False,
-        authorization: bool = False,
     ) -> None:
         self.no_cache = no_cache
         self.no_store = no_store
@@ -44,28 +43,22 @@ class Asked:
         self.conditional = conditional  # If-None-Match or If-Modified-Since: a cache answers these
         self.precondition = precondition  # If-Match or If-Unmodified-Since: only the origin can answer these
         self.range = range_
-        self.authorization = authorization
 
 
 _CONDITIONAL: Final = frozenset({b"if-none-match", b"if-modified-since"})
 _PRECONDITION: Final = frozenset({b"if-match", b"if-unmodified-since"})
 _CONTROL: Final = frozenset({b"cache-control", b"pragma"})
-_RELEVANT: Final = _CONDITIONAL | _PRECONDITION | _CONTROL | {b"authorization", b"range"}
+_RELEVANT: Final = _CONDITIONAL | _PRECONDITION | _CONTROL | {b"range"}
 
 _NOTHING: Final = Asked()
-_AUTHORIZED: Final = Asked(authorization=True)
 
 
 def asked(headers: Headers) -> Asked:
     """What a request with these fields asks."""
-    authorization = False
     for field in headers.fields:
-        lower = field[0]
-        if lower in _RELEVANT:
-            if lower != b"authorization":
-                return _read(headers)
-            authorization = True
-    return _AUTHORIZED if authorization else _NOTHING
+        if field[0] in _RELEVANT:
+            return _read(headers)
+    return _NOTHING
 
 
 def _read(headers: Headers) -> Asked:
@@ -85,7 +78,6 @@ def _read(headers: Headers) -> Asked:
         conditional=not names.isdisjoint(_CONDITIONAL),
         precondition=not names.isdisjoint(_PRECONDITION),
         range_=b"range" in names,
-        authorization=b"authorization" in names,
     )
 
 
