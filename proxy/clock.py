@@ -13,8 +13,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
-from proxy.errors import CallError
-
 T = TypeVar("T")
 _log = logging.getLogger("backstay")
 
@@ -148,7 +146,7 @@ class Clock:
         """Wait."""
         await asyncio.sleep(seconds)
 
-    async def wait(self, awaitable: Awaitable[T], seconds: float, error: CallError) -> T:
+    async def wait(self, awaitable: Awaitable[T], seconds: float, error: Exception) -> T:
         """Await with a limit; raises ``error`` when it runs out."""
         if asyncio.current_task() is None:
             await asyncio.sleep(0)  # a limit of time needs a task, and work that was begun has none yet

@@ -49,7 +49,10 @@ class Listed:
 class CacheStore(Protocol):
     """Keeps answers and the records of their variants for a time. Every method raises StoreError, and nothing else."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What metrics and errors call it."""
+        ...
 
     async def get(self, key: str) -> Value | None:
         """What is kept under ``key``."""
