@@ -189,6 +189,7 @@ class App:
         self.listener.close()
         for pool in self.survivors.pools.values():
             pool.close()
+        await self.survivors.shelves.close()
         for runner in self._runners:
             await runner.cleanup()
         await self.clock.stop()

@@ -1,30 +1,39 @@
 """The order in which policies stand, and the linking of a chain for each route. Used by app.py.
 
-    observe > attempts (retry) > breaker > rate limit > timeouts > upstream
+    observe > fallback > cache > invalidation > attempts (retry) > breaker > rate limit > timeouts > upstream
 
 =============  ========  =====================================================================================
 observe        exchange  outermost and always: one outcome, one sample, one log line for every request
+fallback       exchange  sees every refusal below it; the only one that serves a stale answer for a failure
+cache          exchange  outside the limits: a hit costs the vendor nothing, so it costs no token, asks no breaker
+invalidation   exchange  inside the cache, which lets writes pass: so that a hit does not pay for it
 attempts       bridge    turns an exchange into attempts, and is the one place where they settle
 breaker        attempt   first, since its refusal is instant; inside retry, so that each try counts
 rate limit     attempt   each try spends the vendor's quota; behind the breaker, so a refusal spends none
 timeouts       attempt   last, so that waiting for a token is never taken for a slow vendor
 =============  ========  =====================================================================================
 
-fallback, idempotency and cache will stand between observe and attempts (a replay or a hit costs the vendor
-nothing), concurrency between breaker and rate limit, fault last. A policy that a route does not use is not in
-its chain, and costs nothing. Chains are linked once, when the configuration is loaded.
+idempotency will stand between fallback and cache (a replay costs the vendor nothing), concurrency between breaker
+and rate limit, fault last. A policy that a route does not use is not in its chain, and costs nothing. Chains are
+linked once, when the configuration is loaded.
 """
 
 from __future__ import annotations
 
 import hashlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from proxy.core.classify import Classifier
+from proxy.core.credentials import CREDENTIALS
+from proxy.core.fallback import FallbackSettings
+from proxy.fetch import Fetcher, Means
 from proxy.model import Chain
 from proxy.policies.attempts import Attempts, Retry
 from proxy.policies.breaker import BreakerPolicy
+from proxy.policies.cache import Cache
+from proxy.policies.fallback import Fallback
+from proxy.policies.invalidation import Invalidation
 from proxy.policies.observe import Observe
 from proxy.policies.ratelimit import RateLimit
 from proxy.policies.timeouts import TimeoutPolicy
@@ -36,24 +45,33 @@ if TYPE_CHECKING:
     from proxy.config.settings import Api, Policies
     from proxy.core.breaker import BreakerSettings
     from proxy.core.bucket import RateSettings
+    from proxy.core.cache import CacheSettings
     from proxy.model import AttemptPolicy, Exchange, ExchangePolicy, Proceed, Send
     from proxy.state import Parts
 
-_CREDENTIAL_FIELDS = frozenset(
-    {b"authorization", b"cookie", b"x-api-key", b"api-key", b"x-goog-api-key", b"x-auth-token", b"proxy-authorization"}
-)
+Elsewhere: TypeAlias = "Callable[[str, Exchange], tuple[Exchange, Proceed]]"
+"""The same call at another api, by its name: a branch of the exchange, and what answers it."""
+
+_CACHE_RESULTS: Final = ("hit", "miss", "stale", "revalidated", "coalesced", "bypass", "refreshed")
 
 
-def link(parts: Parts, api: Api, route: str, policies: Policies, upstream: Send) -> Chain:
+def nowhere(api: str, exchange: Exchange) -> tuple[Exchange, Proceed]:
+    """The Elsewhere of a chain that stands alone. Raises LookupError."""
+    raise LookupError(f"{exchange.api} has no fallback to {api} here")
+
+
+def link(
+    parts: Parts, api: Api, route: str, policies: Policies, upstream: Send, *, elsewhere: Elsewhere = nowhere
+) -> Chain:
     """Link the chain of one route of one api."""
-    linker = _Linker(parts, api, route, policies)
+    linker = _Linker(parts, api, route, policies, elsewhere=elsewhere)
     send = upstream
     for attempt_policy in reversed(list(linker.attempt_policies())):
         send = _before_send(attempt_policy, send)
-    proceed = _bridge(linker.attempts(), send)
+    inner = _bridge(linker.attempts(), send)
     for exchange_policy in reversed(list(linker.exchange_policies())):
-        proceed = _before_proceed(exchange_policy, proceed)
-    return Chain(api.name, route, proceed)
+        inner = _before_proceed(exchange_policy, inner)
+    return Chain(api.name, route, _before_proceed(linker.observe(), inner), inner)
 
 
 def _before_send(policy: AttemptPolicy, send: Send) -> Send:
@@ -71,19 +89,74 @@ def _bridge(attempts: Attempts, send: Send) -> Proceed:
 class _Linker:
     """Makes the policies of one route."""
 
-    def __init__(self, parts: Parts, api: Api, route: str, policies: Policies) -> None:
+    def __init__(
+        self, parts: Parts, api: Api, route: str, policies: Policies, *, elsewhere: Elsewhere = nowhere
+    ) -> None:
         self._parts = parts
         self._api = api
         self._route = route
         self._policies = policies
+        self._elsewhere = elsewhere
         self._declared_safe = policies.retry is not None and policies.retry.safe
 
-    def exchange_policies(self) -> list[ExchangePolicy]:
-        """The exchange stage, outermost first."""
+    def observe(self) -> Observe:
+        """The outermost policy."""
         parts, names = self._parts, {"api": self._api.name}
         metrics = RequestMetrics(parts.registry, self._api.name, self._route)
         inflight = parts.registry.gauge("backstay_inflight_requests", **names)
-        return [Observe(parts.clock, metrics, parts.access, inflight, self._policies.timeout.total)]
+        return Observe(parts.clock, metrics, parts.access, inflight, self._policies.timeout.total)
+
+    def exchange_policies(self) -> list[ExchangePolicy]:
+        """The exchange stage within observe, outermost first."""
+        policies: list[ExchangePolicy] = []
+        if self._policies.fallback is not None or self._policies.cache is not None:
+            policies.append(self._fallback(self._policies.fallback or FallbackSettings()))
+        if self._policies.cache is not None:
+            policies.append(self._cache(self._policies.cache))
+        if caches := self._caches_of_api():
+            policies.append(self._invalidation(caches))
+        return policies
+
+    def _fallback(self, settings: FallbackSettings) -> Fallback:
+        rate_limit = self._policies.rate_limit
+        return Fallback(
+            self._parts.clock,
+            settings,
+            Classifier(self._policies.classify),
+            self._count_fallback,
+            rate_limited=rate_limit is not None and rate_limit.fallback,
+            elsewhere=self._elsewhere,
+            declared_safe=self._declared_safe,
+        )
+
+    def _cache(self, settings: CacheSettings) -> Cache:
+        registry, names = self._parts.registry, {"api": self._api.name, "route": self._route}
+        shelves = self._parts.survivors.shelves
+        means = Means(
+            self._parts.clock,
+            settings,
+            shelf=shelves.shelf(self._api, settings),
+            flights=shelves.flights,
+            loners=shelves.loners,
+            idle=self._policies.timeout.idle,
+        )
+        count = {
+            result: registry.counter("backstay_cache_requests_total", **names, result=result)
+            for result in _CACHE_RESULTS
+        }
+        stale_age = registry.histogram("backstay_cache_stale_age_seconds", **names)
+        return Cache(means, Fetcher(means, Classifier(self._policies.classify)), count, stale_age)
+
+    def _caches_of_api(self) -> list[CacheSettings]:
+        """One for each shelf that the routes of the api have."""
+        policies = [self._policies, self._api.policies, *(route.policies for route in self._api.routes)]
+        settings = [each.cache for each in policies if each.cache is not None]
+        return list({(each.store, each.mode, each.scope): each for each in settings}.values())
+
+    def _invalidation(self, caches: list[CacheSettings]) -> Invalidation:
+        api, shelves = self._api, self._parts.survivors.shelves
+        origin = (api.scheme, api.host.encode(), api.port)
+        return Invalidation([shelves.shelf(api, each) for each in caches], shelves.flights, origin)
 
     def attempts(self) -> Attempts:
         """The bridge."""
@@ -140,6 +213,9 @@ class _Linker:
 
         return count
 
+    def _count_fallback(self, kind: str) -> None:
+        self._parts.registry.counter("backstay_fallbacks_total", api=self._api.name, route=self._route, kind=kind).inc()
+
     def _count_retry(self, reason: str, result: str) -> None:
         self._parts.registry.counter(
             "backstay_retries_total", api=self._api.name, route=self._route, reason=reason, result=result
@@ -158,7 +234,7 @@ def credential_of(exchange: Exchange) -> str:
     if exchange.credential is None:
         digest = hashlib.sha256()
         for lower, _, value in exchange.request.headers.fields:
-            if lower in _CREDENTIAL_FIELDS:
+            if lower in CREDENTIALS:
                 digest.update(lower + b"\0" + value + b"\0")
         exchange.credential = digest.hexdigest()[:32]
     return exchange.credential

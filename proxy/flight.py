@@ -1,4 +1,4 @@
-"""One call upstream on behalf of many callers, and the table of those that are under way. Used by policies/cache.py.
+"""A read that goes upstream on behalf of many callers, and the table of those under way. Used by policies/cache.py.
 
     leader ──────┐                          ┌─> the answer at its headers, body and all as it comes
     follower ────┼─> Flight ── one call ────┼─> the landing: a complete answer, an error, or "go by yourself"
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from proxy.clock import Clock
+    from proxy.core.asked import Asked
+    from proxy.core.cache_status import Why
     from proxy.core.stored import Stored
-    from proxy.model import Exchange
+    from proxy.model import Exchange, Request
     from proxy.spool import Spool
+    from proxy.stores.shelf import Found
 
 
 class Released:
@@ -38,18 +41,52 @@ Landing: TypeAlias = "Stored | Response | CallError | Released"
 """What followers get: an answer that was stored; a failing answer, of which each gets a copy; an error; nothing."""
 
 
+class Read:
+    """A request that the cache may answer, and what it knows about it."""
+
+    __slots__ = (
+        "asked", "exchange", "forward", "found", "key", "received_at", "request", "requested_at", "stored", "validates",
+        "whose", "why",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, asked: Asked, key: str, whose: str, found: Found) -> None:
+        self.exchange = exchange
+        self.request: Request = exchange.request  # as the agent sent it
+        self.asked = asked
+        self.key = key  # under which its answer is stored
+        self.whose = whose  # the caller's partition
+        self.found = found
+        self.stored: Stored | None = found.stored
+        self.why: Why = "uri-miss"  # it goes forward
+        self.forward = False  # it has gone, by itself or with others
+        self.validates = False  # the upstream is asked whether ``stored`` is still good
+        self.requested_at = 0.0  # wall seconds
+        self.received_at = 0.0  # wall seconds, of the headers
+
+    @property
+    def sharers(self) -> str:
+        """Those who may share a call: never callers with other credentials, nor those who get another variant."""
+        whose = f"{self.request.method.decode('latin-1')} {self.whose}"
+        if self.found.variants is None:
+            return whose
+        return f"{whose} {[self.request.headers.get(name) for name in self.found.variants.sets[0]]}"
+
+    def __repr__(self) -> str:
+        return f"<Read {self.request!r} {self.why}>"
+
+
 class Flight:
     """See the module."""
 
     __slots__ = (
-        "_clock", "_followers", "_leader", "began", "behind", "branch", "doomed", "landing", "partition", "primary",
+        "_clock", "_followers", "_leader", "began", "behind", "branch", "doomed", "landing", "partition", "read",
         "spool", "task",
     )  # fmt: skip
 
-    def __init__(self, clock: Clock, primary: str, partition: str, branch: Exchange) -> None:
+    def __init__(self, clock: Clock, read: Read, branch: Exchange) -> None:
         self._clock = clock
-        self.primary = primary  # the key of what it fetches
-        self.partition = partition  # the callers among whom it may be shared
+        self.read = read  # its leader's
+        self.partition = read.sharers  # the callers among whom it may be shared
         self.branch = branch  # the exchange of the one call
         self.began = clock.now()
         self.behind = False  # wanted even if nobody waits
@@ -81,7 +118,8 @@ class Flight:
         if future is self._leader:
             self._leader = None
             self.branch.inform = None  # the connection may serve another call by now
-            if not future.cancelled() and future.exception() is None and isinstance(answer := future.result(), Response):
+            answer = None if future.cancelled() or future.exception() is not None else future.result()
+            if isinstance(answer, Response):
                 answer.discard()  # it came in the same moment
         else:
             self._followers.pop(future, None)  # type: ignore[arg-type]  # not the leader's: see above
@@ -133,26 +171,26 @@ class Flights:
     def __init__(self) -> None:
         self._flights: dict[str, dict[str, Flight]] = {}
 
-    def find(self, primary: str, partition: str) -> Flight | None:
-        """The flight to join, if there is one."""
-        of_key = self._flights.get(primary)
-        return None if of_key is None else of_key.get(partition)
+    def find(self, read: Read) -> Flight | None:
+        """The flight that this read may join, if there is one."""
+        of_key = self._flights.get(read.key)
+        return None if of_key is None else of_key.get(read.sharers)
 
     def add(self, flight: Flight) -> None:
         """From now on it may be joined, in place of an earlier one."""
-        self._flights.setdefault(flight.primary, {})[flight.partition] = flight
+        self._flights.setdefault(flight.read.key, {})[flight.partition] = flight
 
     def remove(self, flight: Flight) -> None:
         """It may be joined no longer."""
-        of_key = self._flights.get(flight.primary)
+        of_key = self._flights.get(flight.read.key)
         if of_key is not None and of_key.get(flight.partition) is flight:
             del of_key[flight.partition]
             if not of_key:
-                del self._flights[flight.primary]
+                del self._flights[flight.read.key]
 
-    def doom(self, primary: str) -> None:
+    def doom(self, key: str) -> None:
         """What this key stands for was changed: what is under way must not be stored, nor joined by later callers."""
-        for flight in self._flights.pop(primary, {}).values():
+        for flight in self._flights.pop(key, {}).values():
             flight.doomed = True
 
     def __iter__(self) -> Iterator[Flight]:

@@ -397,6 +397,7 @@ class Chain:
     api: str
     route: str
     proceed: Proceed
+    inner: Proceed  # without ``observe``, for calls on behalf of another exchange
 
 
 class ExchangePolicy(Protocol):

@@ -6,6 +6,7 @@ A request keeps the chain it began with; what must outlive a runtime is in state
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import ssl
 
     from proxy.config.settings import Api, Config, Policies, Tls
-    from proxy.model import Request
+    from proxy.model import Exchange, Proceed, Request
     from proxy.state import Parts
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -41,7 +42,9 @@ class Runtime:
         self._contexts: dict[str, ssl.SSLContext] = {}
         # Everything that can fail comes first: a runtime that cannot be built must change nothing that runs.
         endpoints = {api.name: self._endpoint(api) for api in config.apis}
-        self._table: Table[Chain] = Table([self._entry(api, endpoints[api.name]) for api in config.apis])
+        parts.survivors.shelves.configure(config)
+        self._entries = {api.name: self._entry(api, endpoints[api.name]) for api in config.apis}
+        self._table: Table[Chain] = Table(list(self._entries.values()))
         parts.survivors.drop_unused()
 
     def route(self, request: Request) -> Chain:
@@ -80,7 +83,19 @@ class Runtime:
 
     def _chain(self, api: Api, route: str, policies: Policies, pool: Pool) -> Chain:
         declared_safe = policies.retry is not None and policies.retry.safe
-        return link(self._parts, api, route, policies, Upstream(pool, self._via, declared_safe=declared_safe))
+        upstream = Upstream(pool, self._via, declared_safe=declared_safe)
+        return link(self._parts, api, route, policies, upstream, elsewhere=partial(self._elsewhere, api))
+
+    def _elsewhere(self, own: Api, name: str, exchange: Exchange) -> tuple[Exchange, Proceed]:
+        """See chain.Elsewhere: what ``own`` would have been asked for, asked of another api, as its own routes say."""
+        entry, request = self._entries[name], exchange.request
+        chain = entry.pick(request.method, request.path)
+        call = request.revised(request.headers.copy())
+        call.target = entry.base + request.target.removeprefix(own.base_path.encode("latin-1")) or b"/"
+        call.upgrade = request.upgrade
+        branch = exchange.branch(call)
+        branch.api, branch.route, branch.inform = chain.api, chain.route, exchange.inform
+        return branch, chain.inner
 
     def _endpoint(self, api: Api) -> Endpoint:
         default_port = api.port == _DEFAULT_PORTS[api.scheme]

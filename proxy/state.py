@@ -1,4 +1,4 @@
-"""What outlives a reload: breakers, budgets, buckets and pools, each under its name. Used by chain.py and app.py.
+"""What outlives a reload: breakers, budgets, buckets, pools, stores, each under its name. Used by chain.py and app.py.
 
 A reload links new chains to the same objects and gives them their new settings, so that no open circuit closes,
 no bucket refills and no connection is lost because a file changed. What no chain names any more is dropped.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.core.breaker import Breaker, BreakerSettings, State, Transition
 from proxy.core.bucket import Buckets, RateSettings
 from proxy.core.budget import Budget
+from proxy.shelves import Shelves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +50,7 @@ class Survivors:
         self.budgets: dict[str, Budget] = {}
         self.buckets: dict[str, Buckets] = {}
         self.pools: dict[str, Pool] = {}
+        self.shelves = Shelves(clock, registry)
         self._used: dict[tuple[str, str], object] = {}  # (kind, name) -> the rules it goes by, in the present linking
         self._evicted = 0  # by buckets that were dropped: a counter does not fall
         registry.computed("backstay_breaker_state", self._breaker_states)
@@ -117,6 +119,7 @@ class Survivors:
 
     def drop_unused(self) -> None:
         """Forget what was not asked for since the last call: the new configuration does not name it."""
+        self.shelves.drop_unused()
         used, self._used = self._used, {}
         for name in [name for name in self.pools if ("pool", name) not in used]:
             self.pools.pop(name).close()
@@ -150,6 +153,7 @@ class Survivors:
     def _evictions(self) -> Iterator[tuple[dict[str, str], float]]:
         present = sum(buckets.evictions for buckets in self.buckets.values())
         yield {"what": "rate_limit_keys"}, self._evicted + present
+        yield {"what": "cache_entries"}, self.shelves.evictions
 
 
 def _same(old: Endpoint, new: Endpoint) -> bool:

@@ -109,8 +109,10 @@ class Body:
         kept, self._kept, self._kept_size = self._kept, [], 0
         pending, self._pending, self._size = self._pending, [], 0
         for data in kept + pending:
+            if self._sink is not sink:
+                return  # it wants no more, and has said so in the meantime
             self._give(data)
-        if self._ended is not None:
+        if self._ended is not None and self._sink is sink:
             self._tell(sink)
 
     def detach(self) -> None:

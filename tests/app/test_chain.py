@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ import pytest
 from proxy import chain
 from proxy.chain import credential_of, key_of, link
 from proxy.clock import Clock
-from proxy.config.settings import Api, Policies
+from proxy.config.settings import Api, Policies, Route
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
+from proxy.core.cache import CacheSettings
+from proxy.core.fallback import FallbackSettings
 from proxy.core.retry import RetrySettings
+from proxy.core.routing import Match
 from proxy.model import Response
 from proxy.policies.attempts import Attempts, Retry
 from proxy.policies.breaker import BreakerPolicy
+from proxy.policies.cache import Cache
+from proxy.policies.fallback import Fallback
+from proxy.policies.invalidation import Invalidation
 from proxy.policies.observe import Observe
 from proxy.policies.ratelimit import RateLimit
 from proxy.policies.timeouts import TimeoutPolicy
@@ -25,6 +32,9 @@ from tests.support.script import Rig, Script, answers
 
 NAMES = {
     Observe: "observe",
+    Fallback: "fallback",
+    Cache: "cache",
+    Invalidation: "invalidation",
     Attempts: "attempts (retry)",
     Retry: "attempts (retry)",
     BreakerPolicy: "breaker",
@@ -37,7 +47,7 @@ API = Api("vendor", "http", "vendor.example", 8080)
 def order(rig: Rig, chosen: Policies) -> list[str]:
     """The names of what a chain is linked from, outermost first."""
     linker = chain._Linker(rig.parts, API, "default", chosen)
-    linked = [*linker.exchange_policies(), linker.attempts(), *linker.attempt_policies()]
+    linked = [linker.observe(), *linker.exchange_policies(), linker.attempts(), *linker.attempt_policies()]
     return [NAMES[type(each)] for each in linked]
 
 
@@ -46,6 +56,7 @@ def policies(**changes: Any) -> Policies:
         "breaker": BreakerSettings(),
         "retry": RetrySettings(),
         "rate_limit": RateSettings(rate=1.0),
+        "cache": CacheSettings(),
     }
     return Policies(**(everything | changes))
 
@@ -60,12 +71,42 @@ async def test_the_order_is_the_documented_one(rig: Rig) -> None:
         assert order(rig, policies()) == documented[1].split(" > ")
 
 
-@pytest.mark.parametrize(("absent", "name"), [("breaker", "breaker"), ("rate_limit", "rate limit"), ("retry", None)])
+@pytest.mark.parametrize(
+    ("absent", "name"),
+    [
+        ("breaker", "breaker"),
+        ("rate_limit", "rate limit"),
+        ("retry", None),
+        ("cache", "cache"),
+        ("cache", "invalidation"),
+    ],
+)
 async def test_a_policy_that_is_not_used_is_not_there(rig: Rig, absent: str, name: str | None) -> None:
     """It costs nothing; an exchange still becomes one attempt without ``retry``."""
     linked = order(rig, policies(**{absent: None}))
     assert name not in linked
     assert "attempts (retry)" in linked
+
+
+async def test_fallback_stands_where_it_has_something_to_serve(rig: Rig) -> None:
+    """A list of its own, or what a cache may have at hand; nothing else."""
+    assert "fallback" in order(rig, policies())
+    assert "fallback" in order(rig, policies(cache=None, fallback=FallbackSettings()))
+    assert "fallback" not in order(rig, policies(cache=None))
+
+
+async def test_writes_of_an_api_that_caches_invalidate_on_every_route(rig: Rig) -> None:
+    """A route without a cache may change what another route has stored."""
+    caching = Route("search", Match(), policies())
+    api = replace(API, routes=(caching,))
+    linker = chain._Linker(rig.parts, api, "default", policies(cache=None))
+    assert [type(each) for each in linker.exchange_policies()] == [Invalidation]
+
+
+async def test_a_chain_alone_falls_back_to_no_other_api(rig: Rig) -> None:
+    """Only a runtime knows other apis."""
+    with pytest.raises(LookupError, match="vendor has no fallback to backup here"):
+        chain.nowhere("backup", rig.exchange())
 
 
 async def test_a_linked_chain_serves(rig: Rig, clock: Clock) -> None:

@@ -92,7 +92,7 @@ class Stack:
     def route(self, request: Request) -> Chain:
         if request.target.startswith(b"/nowhere"):
             raise Misdirected
-        return Chain("api", "default", self._proceed)
+        return Chain("api", "default", self._proceed, self._proceed)
 
     def rejected(self, error: CallError, method: bytes) -> None:
         self.refused.append(error.reason)

@@ -42,7 +42,7 @@ class Door:
         self.left += 1
 
     def route(self, request: Request) -> Chain:
-        return Chain("api", "default", self._proceed)
+        return Chain("api", "default", self._proceed, self._proceed)
 
     def rejected(self, error: CallError, method: bytes) -> None:
         pass
