@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Final, Self, cast
 
+from tests.support.process import PATIENCE
+
 _PLACE: Final = re.compile(r"\{(?:([+-]\d+)(?::(\w+))?|(origin|path))\}")
 _FORMATS: Final = {"rfc850": "%A, %d-%b-%y %H:%M:%S GMT", "asctime": "%a %b %e %H:%M:%S %Y"}
 _BODILESS: Final = frozenset({204, 304})
@@ -32,6 +34,8 @@ class Answer:
     body: str | None = None  # None: one that names the step
     dated: bool = True  # whether it sends the Date that every origin with a clock sends
     framing: str = "length"  # length | chunked | close (no length, the body ends with the connection)
+    whole: Answer | None = None  # of a 304: what it says to a request without a condition
+    trailer: str = ""  # a field behind a chunked body
     trouble: str = ""  # "" | silence (closes without an answer) | cut (closes within the body)
 
 
@@ -74,6 +78,7 @@ class Script:
     answer: Answer | None = None
     body: str = ""
     asked: list[Asked] = field(default_factory=list)
+    gate: threading.Event | None = None  # it answers once this is set
 
 
 def _date(seconds: int, form: str | None) -> str:
@@ -119,8 +124,10 @@ class _Connection(socketserver.StreamRequestHandler):
         script = origin.scripts[asked.target.split("?")[0].split("/")[1]]
         answer = script.answer or says(500, body="the origin was asked, and should not have been")
         if answer.status == 304 and not asked.conditional:
-            answer = says(500, body="the origin was to validate, and was not asked to")
+            answer = answer.whole or says(500, body="the origin was to validate, and was not asked to")
         script.asked.append(asked)
+        if script.gate is not None:
+            assert script.gate.wait(PATIENCE), "nobody opened the gate"
         if answer.trouble == "silence":
             return False
         body = (script.body if answer.body is None else answer.body).encode()
@@ -147,7 +154,8 @@ class _Connection(socketserver.StreamRequestHandler):
             body = body[: len(body) // 2]
         if answer.framing != "chunked":
             return body
-        end = b"" if answer.trouble else b"0\r\n\r\n"
+        trailer = f"{answer.trailer}\r\n" if answer.trailer else ""
+        end = b"" if answer.trouble else f"0\r\n{trailer}\r\n".encode()
         return b"%x\r\n%b\r\n%b" % (len(body), body, end)
 
 

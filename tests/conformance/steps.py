@@ -139,6 +139,10 @@ class Agent:
         response = connection.getresponse()
         return Got(response.status, tuple(response.getheaders()), response.read().decode())
 
+    def twin(self) -> Agent:
+        """Another agent that asks for the same."""
+        return Agent(self.sidecar, self.origin, self.api, self.ident, self.script)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -226,8 +230,10 @@ def _about(age: str, expected: int) -> bool:
 
 def _route_faults(step: Step, got: Got, asked: Sequence[Asked]) -> Iterator[str]:
     """Whether it went to the origin or not, and whether Cache-Status says so."""
-    times = 0 if step.becomes in {"hit", "aged", "refused"} else 1
-    if len(asked) != times:
+    times = {0} if step.becomes in {"hit", "aged", "refused"} else {1}
+    if step.answer and step.answer.trouble == "silence":
+        times.add(2)  # a connection that was open already may have been closed meanwhile: that is tried once again
+    if len(asked) not in times:
         yield f"the origin was asked {len(asked)} times, not {times}"
     if step.becomes == "validated" and asked and not asked[0].conditional:
         yield "the origin was asked without a condition"

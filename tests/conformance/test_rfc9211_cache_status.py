@@ -75,7 +75,11 @@ def test_section_2_3_a_validated_answer_names_the_origins_status(play: Play) -> 
     assert (status["fwd"], status["fwd-status"]) == ("stale", "304")
 
 
-@pytest.mark.parametrize(("answer", "stored"), [(FRESH, True), (PLAIN, False), (says(404), False)])
+@pytest.mark.parametrize(
+    ("answer", "stored"),
+    [(FRESH, True), (PLAIN, True), (says(404), True), (says(302), False), (says(500), False)],
+    ids=["fresh", "for errors alone", "404", "302", "500"],
+)
 def test_section_2_5_says_whether_it_was_stored(play: Play, answer: Answer, *, stored: bool) -> None:
     """``stored`` is there if the answer was stored."""
     assert ("stored" in parameters(told(play, "shared", (answer,)))) is stored

@@ -76,6 +76,12 @@ def test_section_3_1_keeps_repeated_fields_apart_and_in_order(play: Play) -> Non
     play("shared", [forwarded(answer), hit(shows=("Set-Cookie: a=1, b=2", "Foo: 1, 2"))])
 
 
+def test_section_3_1_a_trailer_does_not_become_a_header(play: Play) -> None:
+    """Fields behind the body were never meant to be read before it."""
+    answer = ok("Cache-Control: max-age=60", "Trailer: A", framing="chunked", trailer="A: 1")
+    play("shared", [forwarded(answer), hit(hides=("A",))])
+
+
 @cases(QUALIFIED)
 def test_section_3_1_fields_of_a_qualified_directive_are_not_given_again(play: Play, steps: Steps) -> None:
     """A shared cache uses such an answer without the fields that the directive names."""

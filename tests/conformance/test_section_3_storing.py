@@ -113,16 +113,18 @@ def test_section_3_a_later_answer_replaces_the_stored_one(play: Play) -> None:
     )
 
 
-def test_section_3_an_answer_that_may_not_be_stored_leaves_the_stored_one(play: Play) -> None:
-    """no-store speaks of the answer that carries it, not of the one that was stored before."""
-    play(
-        "shared",
-        [
-            forwarded(FRESH),
-            forwarded(ok("Cache-Control: no-store"), "Cache-Control: no-cache, no-store"),
-            hit(source=1),
-        ],
-    )
+@pytest.mark.parametrize("asks", ["no-cache", "no-cache, no-store"])
+def test_section_3_an_answer_that_may_not_be_stored_ends_the_stored_one(play: Play, asks: str) -> None:
+    """Once a later answer is known, the one before it is not used any more."""
+    newer = ok("Cache-Control: no-store")
+    play("shared", [forwarded(FRESH), forwarded(newer, f"Cache-Control: {asks}"), forwarded(ok())])
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_section_3_what_is_too_large_is_passed_and_not_stored(play: Play, framing: str) -> None:
+    """``max_object`` is what one answer may take of the store; a larger one flows through unharmed."""
+    large = ok("Cache-Control: max-age=60", body="x" * (1024 * 1024 + 1), framing=framing)
+    play("shared", [forwarded(large), forwarded(large)])
 
 
 @pytest.mark.parametrize("api", ["shared", "ttl-shared"])
