@@ -87,6 +87,10 @@ class Fetcher:
         await self._pass_on(flight, response, verdict)
         return _marked(read, response, why_not)
 
+    def failed(self, response: Response) -> bool:
+        """Whether an answer says that the upstream is ill."""
+        return self._classifier.at_headers(response.status) is Verdict.FAILURE
+
     def _why_not(self, read: Read, response: Response) -> str:
         request = read.request
         return cache.why_not(

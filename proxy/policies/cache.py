@@ -175,6 +175,9 @@ class Cache:
         flight = self._flight(read)
         try:
             answer = await self._fetcher.fetch(flight, proceed)
+        except CallError:
+            self._count_failed(read, "miss")
+            raise
         finally:
             read.exchange.absorb(flight.branch)
         return self._led(read, answer)
@@ -192,13 +195,17 @@ class Cache:
         finally:
             read.exchange.absorb(flight.branch)
         if isinstance(answer, CallError):
+            self._count_failed(read, "miss")
             raise answer
         return self._led(read, answer)
 
     def _led(self, read: Read, answer: Response | Stored) -> Response:
         """What the call brought, for the one for whom it was made."""
         if isinstance(answer, Response):
-            self._count["miss"].value += 1
+            if self._fetcher.failed(answer):
+                self._count_failed(read, "miss")
+            else:
+                self._count["miss"].value += 1
             return answer
         self._count["revalidated"].value += 1
         read.exchange.outcome = "hit"
@@ -215,6 +222,7 @@ class Cache:
         exchange.waited += self._clock.now() - began
         if isinstance(landing, CallError):
             exchange.cache_status = cache_status.forwarded(read.why, collapsed=True)
+            self._count_failed(read, "coalesced")
             raise landing.again()
         if isinstance(landing, Released):
             return await self._alone(read, proceed)
@@ -231,15 +239,21 @@ class Cache:
 
     def _landed(self, read: Read, landing: Stored | Response) -> Response:
         """What another caller's call brought, for one who has waited for it."""
-        self._count["coalesced"].value += 1
         read.exchange.outcome = "coalesced"
         member = cache_status.forwarded(read.why, status=landing.status, collapsed=True)
         if not isinstance(landing, Response):
+            self._count["coalesced"].value += 1
             return self._out(read, landing, member, b"coalesced")
+        self._count_failed(read, "coalesced")
         copy = Response(landing.status, landing.headers.copy(), landing.reason, landing.body)
         cache_status.append(copy.headers, member)
         copy.headers.add(b"Backstay-Outcome", b"coalesced")
         return copy
+
+    def _count_failed(self, read: Read, result: str) -> None:
+        """A failure; with a stale answer at hand, that is served and counted instead."""
+        if not _patient(read.exchange):
+            self._count[result].value += 1
 
     # --- flights --------------------------------------------------------------------------------------------
 
