@@ -21,6 +21,7 @@ nothing comes after it. One that it may not serve unasked has the place that the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, TypeAlias
@@ -31,7 +32,7 @@ from proxy.errors import CallError, RateLimited
 from proxy.model import Headers, Response, Stale
 
 TEMPLATES: Final = ("api", "reason", "retry_after")
-"""What ``${...}`` in the body of a static answer may name; anything else is left as it is."""
+"""What ``${...}`` in the body and the fields of a static answer may name; anything else is left as it is."""
 
 RESERVED_FIELDS: Final = frozenset(
     {
@@ -41,6 +42,7 @@ RESERVED_FIELDS: Final = frozenset(
 )  # fmt: skip
 """Fields, lower-cased, that a static answer may not set: those of the hop, and those that are Backstay's to say."""
 
+_TEMPLATE: Final = re.compile(rf"(\$?)\$\{{({'|'.join(TEMPLATES)})\}}")
 _PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
 _MAY_WAIT: Final = frozenset({429, 503})  # statuses whose Retry-After says when to ask again (RFC 9110, 10.2.3)
 _BODILESS: Final = frozenset({204, 304})  # neither a body nor its length (RFC 9110, 8.6)
@@ -60,7 +62,7 @@ class ToApi:
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """An answer that the operator wrote; ``body`` may hold the templates."""
+    """An answer that the operator wrote; body and values may hold the templates, and ``$${api}`` for ``${api}``."""
 
     status: int  # 200 to 599
     headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -97,7 +99,9 @@ def render(static: Static, api: str, reason: str, retry_after: float | None) -> 
 
     The templates need no escaping, whatever the body is: two are words, one is a number (0 if nobody knows).
     """
-    status, headers = static.status, Headers.of(*static.headers)
+    seconds = 0 if retry_after is None else whole_seconds(retry_after)
+    words = dict(zip(TEMPLATES, (api, reason, str(seconds)), strict=True))
+    status, headers = static.status, Headers.of(*((name, _fill_field(value, words)) for name, value in static.headers))
     headers.add(b"Backstay-Outcome", b"fallback")
     if status in _MAY_WAIT and retry_after is not None:
         _default(headers, b"Retry-After", b"%d" % whole_seconds(retry_after))
@@ -106,9 +110,7 @@ def render(static: Static, api: str, reason: str, retry_after: float | None) -> 
             _default(headers, name, value)
     response = Response(status, headers, _PHRASES.get(status, b""))
     if status not in _BODILESS:
-        response.body = _fill(static.body, api, reason, retry_after).encode(
-            errors="replace"
-        )  # YAML can write half a pair
+        response.body = _fill(static.body, words).encode(errors="replace")  # YAML can write half a pair
         headers.add(b"Content-Length", b"%d" % len(response.body))
     return response
 
@@ -119,8 +121,10 @@ def _default(headers: Headers, name: bytes, value: bytes) -> None:
         headers.add(name, value)
 
 
-def _fill(body: str, api: str, reason: str, retry_after: float | None) -> str:
-    seconds = 0 if retry_after is None else whole_seconds(retry_after)
-    for name, value in zip(TEMPLATES, (api, reason, str(seconds)), strict=True):
-        body = body.replace(f"${{{name}}}", value)
-    return body
+def _fill_field(value: bytes, words: dict[str, str]) -> bytes:
+    return _fill(value.decode(), words).encode() if b"${" in value else value
+
+
+def _fill(text: str, words: dict[str, str]) -> str:
+    """``text`` with each template in its place, or the literal that a second dollar sign makes of it."""
+    return _TEMPLATE.sub(lambda found: str(found[0][1:] if found[1] else words[found[2]]), text)

@@ -137,6 +137,19 @@ def test_the_templates_are_filled(retry_after: float | None, seconds: int) -> No
     assert all(f"${{{name}}}" in body for name in TEMPLATES)
 
 
+def test_the_templates_are_filled_in_fields_too() -> None:
+    """What is no template stays what it is, be it no UTF-8."""
+    fields = ((b"Retry-After", b"${retry_after}"), (b"X-Api", b"${api}/${other}"), (b"X-Raw", b"\xff"))
+    headers = render(Static(200, fields), "weather", "503", 13.1).headers
+    assert [headers.get(name) for name in (b"retry-after", b"x-api", b"x-raw")] == [b"14", b"weather/${other}", b"\xff"]
+
+
+def test_a_second_dollar_sign_makes_a_literal_of_a_template() -> None:
+    """Of a template only: whatever else a body holds is its own."""
+    body = "$${api} ${api} $$${reason} $${other} $$ {api}"
+    assert render(Static(200, (), body), "${api}", "503", None).body == b"${api} ${api} $${reason} $${other} $$ {api}"
+
+
 def test_a_body_is_sent_as_utf8_and_its_length_counts_bytes() -> None:
     """Whatever the operator wrote."""
     response = render(Static(200, (), "später"), "weather", "503", None)
