@@ -5,7 +5,7 @@ PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled lint bench conformance docs docs-check generated-docs chart-check image-check lock clean distclean
+.PHONY: help run test test-compiled lint bench conformance docs docs-check generated-docs chart-check image-check lock services clean distclean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -13,7 +13,7 @@ help: ## what can be made
 run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (ARGS="--duration 30s")
 	@$(BIN)/backstay demo $(ARGS)
 
-test: .venv/.stamp-test ## every test, with coverage (ARGS="tests/core -k breaker" for some)
+test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
 	@$(BIN)/pytest -q -n 2 --cov --cov-report=
@@ -23,9 +23,9 @@ else
 	@$(BIN)/pytest -q $(ARGS)
 endif
 
-test-compiled: .cache/compiled/.stamp-test ## the tests of the hot path, against the compiled build
+test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path, against the compiled build
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
-	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/wire tests/e2e
+	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/stores tests/wire tests/e2e
 
 lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
@@ -85,6 +85,10 @@ distclean: clean ## remove .venv too
 	@.cache/compiled/bin/pip -qq --disable-pip-version-check --no-input install -c requirements/constraints.txt \
 	  $$(.venv/bin/python -c 'import tomllib; print(*(e for e in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"] if not e.startswith("backstay")))')
 	@touch $@
+
+# What tests start beside Python: a redis-server.
+services:
+	@scripts/services.sh
 
 .venv/bin/python:
 	@scripts/venv.sh

@@ -21,14 +21,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from aiocache.backends.redis import RedisCache
 from aiocache.serializers import NullSerializer
-from redis.asyncio.connection import ConnectionPool, parse_url
+from redis.asyncio.connection import ConnectionPool, RedisSSLContext, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
@@ -139,7 +139,7 @@ class RedisStore:
         self._limit = limit
         self._pool = _pool(url, limit)
         self._backend = RedisBackend(self._pool)
-        self._ahead: float | None = None  # seconds from our monotonic time to the server's; it may be more, never less
+        self._ahead: float | None = None  # seconds, at most, from our monotonic time to the server's
         self._owed: dict[str, None] = {}  # idents that are still to be deleted, in their order
         self._lost = False  # some of them
         self._link = Link(
@@ -340,10 +340,26 @@ def _pool(url: str, limit: float) -> ConnectionPool:
     }
     try:
         pool = ConnectionPool(**{**parse_url(url), **ours})
-        pool.make_connection()  # type: ignore[no-untyped-call]  # refuses what it does not know; connects to nothing
+        connection = pool.make_connection()  # type: ignore[no-untyped-call]  # refuses bad settings; connects to nothing
+        if isinstance(connection, SSLConnection):
+            pool.connection_class = _sharing(connection.ssl_context)  # type: ignore[assignment]  # a function will do
+    except OSError as error:
+        raise ValueError(f"the certificates of the Redis server: {error}") from None
     except (ValueError, TypeError, RedisError):
         raise ValueError("not the url of a Redis server") from None  # what is wrong with it may be its password
     return pool
+
+
+def _sharing(context: RedisSSLContext) -> Callable[..., SSLConnection]:
+    """What makes TLS connections with one context: one for each would stop the loop for 20 ms each."""
+    context.get()
+
+    def connection(**settings: Any) -> SSLConnection:
+        made = SSLConnection(**settings)
+        made.ssl_context = context
+        return made
+
+    return connection
 
 
 async def _encoded(digest: str, value: Value) -> bytes:
