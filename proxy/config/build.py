@@ -20,6 +20,9 @@ from proxy.config.validate import find
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
+from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi
+from proxy.core.fallback import Step as FallbackStep
+from proxy.core.freshness import CacheSettings
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.core.timeouts import Timeouts
@@ -88,10 +91,12 @@ def build(
             connections=limits.connections,
             header_bytes=limits.header_bytes,
             body_bytes=limits.body_bytes,
+            memory_cache=limits.memory.cache,
         ),
         drain_timeout=document.drain.timeout,
         log_level=document.log.level,
         log_access=document.log.access,
+        stores_shared=document.stores.shared,
         apis=tuple(_api(name, api, root, merged) for name, api in document.apis.items()),
         digest=hashlib.sha256(json.dumps(effective, sort_keys=True).encode()).hexdigest(),
         effective=effective,
@@ -140,6 +145,8 @@ def _policies(policies: schema.Policies) -> out.Policies:
         retry=None if policies.retry is None else _retry(policies.retry),
         rate_limit=None if policies.rate_limit is None else _rate_limit(policies.rate_limit),
         classify=ClassifySettings(failure=tuple(classify.failure), ignore=tuple(classify.ignore)),
+        cache=None if policies.cache is None else _cache(policies.cache),
+        fallback=None if policies.fallback is None else FallbackSettings(tuple(map(_step, policies.fallback))),
     )
 
 
@@ -153,6 +160,20 @@ def _rate_limit(limit: schema.RateLimit) -> RateSettings:
     assert limit.rate is not None  # noqa: S101 - checks.py has demanded it
     quota, window = limit.rate
     return RateSettings(**{**dict(limit), "rate": quota / window, "quota": quota, "window": window})
+
+
+def _cache(cache: schema.Cache) -> CacheSettings:
+    return CacheSettings(**{**dict(cache), "vary": tuple(sorted({name.encode() for name in cache.vary}))})
+
+
+def _step(step: schema.Step | str) -> FallbackStep:
+    if isinstance(step, str):
+        return ServeStale()
+    if step.api is not None:
+        return ToApi(step.api)
+    assert step.status is not None  # noqa: S101 - checks.py has demanded it
+    headers = tuple((name.encode(), value.encode()) for name, value in step.fields().items())
+    return Static(step.status, headers, step.body)
 
 
 # --- what people see ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ the policies of one api or route after merging.
 from __future__ import annotations
 
 import ipaddress
+from typing import Final, TypeAlias
 
 from proxy.config import kinds
 from proxy.config.document import Mapping, Node, display, has_broken
@@ -15,6 +16,7 @@ from proxy.config.reserved import REFUSAL
 from proxy.config.schema import (
     Api,
     Breaker,
+    Cache,
     Document,
     Egress,
     Listen,
@@ -23,10 +25,19 @@ from proxy.config.schema import (
     Policies,
     RateLimit,
     Retry,
+    Step,
+    Timeout,
     TlsIntercept,
 )
-from proxy.config.units import UnitError
+from proxy.config.units import UnitError, write_duration
 from proxy.config.validate import Place, find
+from proxy.core.fallback import RESERVED_FIELDS
+
+Loc: TypeAlias = tuple[str | int, ...]
+
+
+_AVAILABLE: Final = {("limits", "memory", "cache")}
+_NO_BODY: Final = {204, 205, 304}  # RFC 9110, 15.3.5, 15.3.6 and 15.4.5
 
 
 def check_document(document: Document, root: Mapping, problems: Problems) -> None:
@@ -93,7 +104,7 @@ class _Checker:
         for section, model, defaults in given:
             only = defaults.model_dump(mode="json")
             for key, value in model or ():
-                if value != getattr(defaults, key):
+                if value != getattr(defaults, key) and (*section, key) not in _AVAILABLE:
                     loc = (*section, key)
                     self._add(loc, f"{display(self._at(*loc).node)} is {REFUSAL}", f"remove it, or write {only[key]}")
 
@@ -184,6 +195,12 @@ def check_policies(policies: Policies, merged: Mapping, path: str, problems: Pro
         checker.retry(policies.retry)
     if policies.rate_limit and checker.sound("rate_limit"):
         checker.rate_limit(policies.rate_limit)
+    if policies.cache and checker.sound("cache"):
+        checker.cache(policies.cache)
+        if checker.sound("timeout"):
+            checker.stale_wait(policies.cache, policies.timeout)
+    if policies.fallback:
+        checker.fallback(policies.fallback)
 
 
 class _PolicyChecker:
@@ -213,11 +230,66 @@ class _PolicyChecker:
         if limit.rate is None:
             self._add(("rate_limit",), "'rate' is missing", "add rate: 100/s, for instance")
 
-    def _given(self, first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    def cache(self, cache: Cache) -> None:
+        if cache.mode == "ttl" and cache.ttl is None:
+            loc = self._given(("cache", "ttl"), ("cache", "mode"))
+            self._add(loc, "mode ttl needs a ttl", "add ttl: 30s, for instance")
+        if cache.mode != "ttl" and cache.ttl is not None:
+            self._add(("cache", "ttl"), "ttl has no effect in mode rfc9111", "add mode: ttl, or write ttl: off")
+
+    def stale_wait(self, cache: Cache, timeout: Timeout) -> None:
+        if cache.stale_wait >= timeout.total:
+            loc = self._given(("cache", "stale_wait"), ("timeout", "total"))
+            remedy = f"lower cache.stale_wait below {write_duration(timeout.total)}, or raise total"
+            self._add(loc, "stale_wait is not below timeout.total", remedy)
+
+    def fallback(self, steps: list[Step | str]) -> None:
+        seen: set[str] = set()
+        for index, step in enumerate(steps):
+            loc, what = ("fallback", index), step if isinstance(step, str) else step.api
+            if has_broken(find(self._merged, loc).node):
+                continue
+            if "" in seen:
+                message = "this is never reached: the answer in front of it ends the list"
+                self._add(loc, message, "move it in front of that answer, or remove it")
+                break
+            if what in seen:
+                self._add(loc, f"{what!r} is listed twice", "keep the first")
+            if isinstance(step, Step):
+                self._step(loc, step)
+            seen.add(what or "")
+
+    def _step(self, loc: Loc, step: Step) -> None:
+        if step.api is None and step.status is None:
+            self._add(loc, "a step needs api or status", "write stale, {api: NAME}, or {status: 200, body: '...'}")
+        beside = [key for key in ("status", "headers", "body") if key in step.model_fields_set]
+        if step.api is not None and beside:
+            self._add((*loc, beside[0]), f"{beside[0]} has no effect beside api", "make it a step of its own")
+        if step.status in _NO_BODY and step.body:
+            self._add((*loc, "body"), f"an answer with status {step.status} has no body", "remove it, or the status")
+        names: dict[str, str] = {}
+        for name in step.headers:
+            self._field((*loc, "headers", name), name, names.setdefault(name.lower(), name))
+
+    def _field(self, loc: Loc, name: str, first: str) -> None:
+        place = find(self._merged, loc)
+        message, remedy = f"{first!r} is given already", "keep one of the two"
+        if first == name and name.lower().encode() in RESERVED_FIELDS:
+            message, remedy = f"{name!r} is for Backstay to say", "remove it"
+        elif first == name:
+            try:
+                kinds.FIELD.read(name)
+            except UnitError as error:
+                message, remedy = f"{name!r} is not {error.expected}", error.remedy
+            else:
+                return
+        self._problems.add(place.key, f"{self._path}.{place.path}", message, remedy)
+
+    def _given(self, first: tuple[str, ...], second: tuple[str, ...]) -> Loc:
         """The first of two keys that is not a default."""
         return first if has(self._merged, *first) else second
 
-    def _add(self, loc: tuple[str, ...], message: str, remedy: str) -> None:
+    def _add(self, loc: Loc, message: str, remedy: str) -> None:
         place = find(self._merged, loc)
         self._problems.add(place.node.mark, f"{self._path}.{place.path}", message, remedy)
 

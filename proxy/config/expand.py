@@ -2,6 +2,9 @@
 
 Called by ``load.py``. Whatever was expanded counts as a secret, and so do a token and the password in a url:
 the scalar keeps a masked text beside its value, and only that is ever shown.
+
+In the answers of a fallback, the templates of ``core/fallback.py`` stay, to be filled in at each call. There, and
+only there, a literal ``${api}`` keeps the second dollar sign that tells it from the template.
 """
 
 from __future__ import annotations
@@ -13,13 +16,15 @@ from typing import Final
 
 from proxy.config.document import Mapping, Scalar, walk
 from proxy.config.problems import Problems
+from proxy.config.urls import MASK, masked, masked_redis
+from proxy.core.fallback import TEMPLATES
 
-MASK: Final = "****"
-_USERINFO: Final = re.compile(r"//[^/@\s]*@")
 _MAX_SECRET: Final = 1 << 20
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_TEMPLATE: Final = re.compile(rf"\$\{{(?:{'|'.join(TEMPLATES)})\}}")
 _FORMS: Final = "write ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $${ stands for a literal ${"
+_FORMS_BESIDE_TEMPLATES: Final = f"write {', '.join(f'${{{name}}}' for name in TEMPLATES)}, or {_FORMS[6:]}"
 
 
 class _Unusable(Exception):
@@ -36,7 +41,7 @@ def expand(root: Mapping, env: EnvMapping[str, str], problems: Problems) -> list
     files: list[Path] = []
     for path, _, node in list(walk(root)):
         if isinstance(node, Scalar) and isinstance(node.value, str) and "${" in node.value:
-            _expand_scalar(node, ".".join(path), env, files, problems)
+            _expand_scalar(node, path, env, files, problems)
         if isinstance(node, Scalar):
             _hide(node, path)
     return files
@@ -46,30 +51,50 @@ def _hide(node: Scalar, path: tuple[str, ...]) -> None:
     """Mask what is a secret by its nature, wherever it was written."""
     if path == ("admin_token",):
         node.shown = MASK
-    elif node.shown is None and isinstance(node.value, str) and _USERINFO.search(node.value):
-        node.shown = _USERINFO.sub(f"//{MASK}@", node.value)
+    elif isinstance(node.value, str):
+        text = node.value if node.shown is None else node.shown
+        hidden = masked_redis(text) if path == ("stores", "shared") else masked(text)
+        node.shown = node.shown if hidden == text else hidden
 
 
-def _expand_scalar(node: Scalar, path: str, env: EnvMapping[str, str], files: list[Path], problems: Problems) -> None:
+def _expand_scalar(
+    node: Scalar, path: tuple[str, ...], env: EnvMapping[str, str], files: list[Path], problems: Problems
+) -> None:
     text, shown, position = "", "", 0
     source = str(node.value)
+    value_of = _filled if _has_templates(path) else _value
     for found in _REFERENCE.finditer(source):
         literal = source[position : found.start()]
         position = found.end()
         try:
-            value, masked = _value(found, env, files)
+            value, masked_value = value_of(found, env, files)
         except _Unusable as error:
             node.broken = True
-            problems.add(node.mark, path, error.message, error.remedy)
+            problems.add(node.mark, ".".join(path), error.message, error.remedy)
             return
         text += literal + value
-        shown += literal + masked
+        shown += literal + masked_value
     node.value = text + source[position:]
     shown += source[position:]
     node.shown = shown if shown != node.value else None
 
 
-def _value(found: re.Match[str], env: EnvMapping[str, str], files: list[Path]) -> tuple[str, str]:
+def _has_templates(path: tuple[str, ...]) -> bool:
+    """Whether it leads to the body or to a field of a fallback's answer."""
+    return path[-3:-2] == ("fallback",) if path[-1] == "body" else path[-4:-3] + path[-2:-1] == ("fallback", "headers")
+
+
+def _filled(found: re.Match[str], env: EnvMapping[str, str], files: list[Path]) -> tuple[str, str]:
+    """The same where templates are filled in later: they stay, and what only looks like one is escaped."""
+    if _TEMPLATE.fullmatch(found[0]):
+        return found[0], found[0]
+    if found[0] == "$${" and _TEMPLATE.match(found.string, found.start() + 1):
+        return found[0], found[0]
+    value, shown = _value(found, env, files, _FORMS_BESIDE_TEMPLATES)
+    return _TEMPLATE.sub(r"$\g<0>", value), shown
+
+
+def _value(found: re.Match[str], env: EnvMapping[str, str], files: list[Path], forms: str = _FORMS) -> tuple[str, str]:
     """The value of a reference, and how it is shown."""
     if found[0] == "$${":
         return "${", "${"
@@ -78,7 +103,7 @@ def _value(found: re.Match[str], env: EnvMapping[str, str], files: list[Path]) -
         return _from_env(variable[1], variable[2], env), MASK
     if closed and name.startswith("file:"):
         return _from_file(name.removeprefix("file:"), files), MASK
-    raise _Unusable("a reference cannot be read", _FORMS)
+    raise _Unusable("a reference cannot be read", forms)
 
 
 def _from_env(name: str, default: str | None, env: EnvMapping[str, str]) -> str:

@@ -11,10 +11,21 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 from proxy.config.settings import Api, Config
+from proxy.core.methods import reads, unsafe
 from proxy.core.routing import ApiEntry, Found, Table
 
-CHAIN: Final = ("retry", "breaker", "rate_limit", "timeout", "classify")  # outermost first; see chain.py
+CHAIN: Final = (
+    "fallback",
+    "cache",
+    "retry",
+    "breaker",
+    "rate_limit",
+    "timeout",
+    "classify",
+)  # outermost first; see chain.py
 _TARGET: Final = re.compile(r"(?:https?://([^/?#]*))?(/[^#]*)?(?:#.*)?", re.IGNORECASE)
+_WIDEST: Final = 120  # characters of a step of a fallback
+_COLUMN: Final = 48  # characters of a value: a wider one stands out, and leaves the others in line
 Row: TypeAlias = tuple[str, ...]
 """A name, its value and where that came from; or a heading alone; or nothing, for an empty line."""
 
@@ -36,7 +47,8 @@ def explain(config: Config, method: str, url: str) -> str:
 
 
 def _aligned(rows: list[Row]) -> Iterator[str]:
-    names, values = (max(len(row[column]) for row in rows if len(row) == 3) for column in (0, 1))
+    full = [row for row in rows if len(row) == 3]
+    names, values = max(len(row[0]) for row in full), max(min(len(row[1]), _COLUMN) for row in full)
     for row in rows:
         yield f"  {row[0]:<{names}}  {row[1]:<{values}}  {row[2]}" if len(row) == 3 else "".join(row)
 
@@ -78,22 +90,58 @@ def _rows(config: Config, found: Found[str], method: str) -> Iterator[Row]:
     yield "route", route, "no route matches" if route == "default" else _origin(config, policies)
     yield "path", found.path, "what routes are matched against"
     yield "sent to", shown["url"].rstrip("/") + target, _origin(config, f"{here}.url")
+    effective = shown if route == "default" else shown["routes"][route]
     for policy in CHAIN:
-        effective = shown if route == "default" else shown["routes"][route]
         yield from _setting(config, f"{policies}.{policy}", policy, effective[policy])
+        if policy == "cache":
+            yield from _use(config, name, route, method)
     for name in ("connections", "tls"):
         yield from _setting(config, f"{here}.{name}", name, shown[name])
+
+
+def _use(config: Config, name: str, route: str, method: str) -> Iterator[Row]:
+    """What a cache does with the call."""
+    api = next(api for api in config.apis if api.name == name)
+    settings = next((given.policies for given in api.routes if given.name == route), api.policies).cache
+    if settings is None:
+        return
+    if reads(settings, method.encode()):
+        yield "  this call", "is answered from here, where that may be", f"{method} is a read"
+    elif unsafe(method.encode()):
+        yield "  this call", "passes, and drops what is kept of its target", f"{method} may change it"
+    else:
+        yield "  this call", "passes", f"{method} is no read"
 
 
 def _setting(config: Config, path: str, name: str, value: Any) -> Iterator[Row]:
     """One setting, or all those below it."""
     yield ()
+    if name == "fallback" and isinstance(value, list):
+        yield (f"  {name}",)
+        for index, step in enumerate(value):
+            yield f"  {index + 1}.", _step(step), _origin(config, f"{path}.{index}")
+        return
     if not isinstance(value, dict):
         yield name, _text(value), _origin(config, path)
         return
     yield (f"  {name}",)
     for key, inner in _flat(value):
         yield f"  {key}", _text(inner), _origin(config, f"{path}.{key}")
+
+
+def _step(step: str | dict[str, Any]) -> str:
+    """A step of a fallback on one line."""
+    if isinstance(step, str):
+        return step
+    if "api" in step:
+        return f"api {step['api']}"
+    fields = [f"{name}: {value}" for name, value in step["headers"].items()]
+    body = " ".join(step["body"].split())
+    return _cut(", ".join([f"answer {step['status']}", *fields, *filter(None, [body])]))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 3] + "..."
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

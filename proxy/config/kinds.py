@@ -10,22 +10,20 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler
 from pydantic_core import CoreSchema, core_schema
 
-from proxy.config import units
+from proxy.config import units, urls
 from proxy.config.problems import near
 from proxy.config.units import UnitError
 
 Json: TypeAlias = dict[str, Any]
 PLACEHOLDER: Final = r"\$\{"
 _NAME: Final = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
-_HOST: Final = r"[0-9A-Za-z_](?:[0-9A-Za-z._-]{0,251}[0-9A-Za-z_])?"
 _FIELD_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
-_PATH_CHARS: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]"  # RFC 3986, 3.3: pchar
-_MOUNT: Final = r"/|(?:/[A-Za-z0-9._~-]+)+"
+_FIELD_VALUE: Final = r"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?"  # RFC 9110, 5.5
 
 
 @dataclass(frozen=True, eq=False)  # hashed by identity: typing hashes what stands in an Annotated
@@ -91,7 +89,11 @@ def _limited(forms: tuple[Json, ...], bound: Json) -> tuple[Json, ...]:
 
 
 class Switch:
-    """Annotates a policy that may be ``off``: a mapping of keys, or None."""
+    """Annotates a policy that may be ``off``: a mapping of keys or a list, else None."""
+
+    def __init__(self, expected: str = "a mapping of keys", remedy: str = "write {} for the defaults") -> None:
+        self._expected = expected
+        self._remedy = remedy
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self._read, handler(source))
@@ -100,11 +102,42 @@ class Switch:
         found = handler(schema)
         return {"anyOf": [form for form in found["anyOf"] if form != {"type": "null"}] + [{"enum": ["off", False]}]}
 
-    @staticmethod
-    def _read(value: Any) -> Any:
+    def _read(self, value: Any) -> Any:
         if value is None:
-            raise UnitError("a mapping of keys, nor off", "write {} for the defaults, or off")
+            raise UnitError(f"{self._expected}, nor off", f"{self._remedy}, or off")
         return None if units.is_off(value) else value
+
+
+class Either:
+    """Annotates what is a word or a mapping of keys: the word stays a word, the mapping becomes ``model``."""
+
+    def __init__(self, word: str, model: type[BaseModel], expected: str, remedy: str) -> None:
+        self.name = f"`{word}` or keys"
+        self._word = word
+        self._model = model
+        self._expected = expected
+        self._remedy = remedy
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source
+        return core_schema.no_info_wrap_validator_function(
+            self._read,
+            handler.generate_schema(self._model),
+            serialization=core_schema.plain_serializer_function_ser_schema(_write_either),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
+        return {"anyOf": [{"enum": [self._word]}, handler(schema)]}
+
+    def _read(self, value: Any, model: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, dict) or value == self._word:
+            return model(value) if isinstance(value, dict) else value
+        hint = near(value, (self._word,)) if isinstance(value, str) else None
+        raise UnitError(self._expected, self._remedy, hint)
+
+
+def _write_either(value: str | BaseModel) -> Any:
+    return value if isinstance(value, str) else value.model_dump(mode="json")
 
 
 def _same(value: Any) -> Any:
@@ -143,63 +176,7 @@ def _number_or(pattern: str, **number: Any) -> tuple[Json, ...]:
     return ({"type": "string", "pattern": f"^(?:{pattern})$"}, number)
 
 
-# --- urls ---------------------------------------------------------------------------------------------
-
-
-def _read_url(value: Any) -> SplitResult:
-    """The parts of an upstream's url, checked."""
-    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value) or "\\" in value:
-        raise UnitError("a url", "write https://host, https://host:port or https://host/path")
-    try:
-        url, port = urlsplit(value), urlsplit(value).port
-    except ValueError:
-        raise UnitError("a url", "check its host and port: the port is a number from 1 to 65535") from None
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise UnitError("a url with http or https", "write https://host, or http://host for plain text")
-    _check_url(value, url, port)
-    return url
-
-
-def _check_url(value: str, url: SplitResult, port: int | None) -> None:
-    if "@" in url.netloc:
-        raise UnitError(
-            "a url without credentials", "take the user and password out: the agent sends its own credentials"
-        )
-    if "?" in value or "#" in value:
-        raise UnitError("a url without query and fragment", "keep scheme, host, port and path only")
-    if port == 0 or url.netloc.endswith(":") or not _is_host(str(url.hostname)):
-        raise UnitError("a url", "check its host and port: the port is a number from 1 to 65535")
-    segments = url.path.rstrip("/").split("/")[1:]
-    if not all(re.fullmatch(f"{_PATH_CHARS}+", segment) and segment not in {".", ".."} for segment in segments):
-        raise UnitError("a url with a plain path", "write the path without '//', '.', '..' and encode what is special")
-
-
-def _is_host(host: str) -> bool:
-    return ":" in host or re.fullmatch(_HOST, host) is not None  # urlsplit has checked what stood in brackets
-
-
-def _read_host(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(_HOST, value):
-        return value.lower()
-    has_port = isinstance(value, str) and ":" in value
-    raise UnitError(
-        "a host name",
-        "write a name such as api.internal",
-        "write the name without scheme and port" if has_port else None,
-    )
-
-
-def _read_mount(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(_MOUNT, value) and not {".", ".."} & set(value.split("/")):
-        return value
-    remedy = "write a path such as /stripe: a slash first, none at the end, letters, digits and . _ ~ - between"
-    raise UnitError("a mount", remedy, _mount_hint(value))
-
-
-def _mount_hint(value: Any) -> str | None:
-    tidy = f"/{value.strip('/')}" if isinstance(value, str) else ""
-    good = tidy not in {"", "/"} and re.fullmatch(_MOUNT, tidy) and not {".", ".."} & set(tidy.split("/"))
-    return f"write {tidy}" if good else None
+# --- readers ------------------------------------------------------------------------------------------
 
 
 def _read_path_pattern(value: Any) -> str:
@@ -223,6 +200,28 @@ def _read_limit_key(value: Any) -> str:
         return value.lower()
     hint = near(value, ("api", "route", "credential")) if isinstance(value, str) else None
     raise UnitError("a key to count by", "write api, route, credential or header:NAME", hint)
+
+
+def _read_field(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(_FIELD_NAME, value) and value != "*":
+        return value.lower()
+    raise UnitError("the name of a field", "write a name such as Accept-Language")
+
+
+def _read_field_value(value: Any) -> str:
+    """Numbers may be written without quotes."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and re.fullmatch(_FIELD_VALUE, text):
+        return text
+    raise UnitError(
+        "the value of a field", "write one line of text without blanks around it; put it in quotes if it is not text"
+    )
+
+
+def _read_body(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise UnitError("text", """put it in quotes: '{"degraded": true}'""")
 
 
 _TROUBLES: Final = ("connect", "reset", "timeout")
@@ -273,10 +272,10 @@ TEXT: Final = _pattern("text", r"[^\x00-\x1f\x7f]+", "text", "write some text; p
 PATH: Final = replace(TEXT, name="path of a file")
 NAME: Final = _pattern("name", _NAME, "a name", "use lower-case letters, digits, - and _, 63 at most")
 URL: Final = Kind(
-    "url", _read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s?#@]+$"},)
+    "url", urls.read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s?#@]+$"},)
 )
-HOST: Final = Kind("host name", _read_host, _same, ({"type": "string", "pattern": f"^{_HOST}$"},))
-MOUNT: Final = Kind("path", _read_mount, _same, ({"type": "string", "pattern": f"^(?:{_MOUNT})$"},))
+HOST: Final = Kind("host name", urls.read_host, _same, ({"type": "string", "pattern": f"^{urls.HOST}$"},))
+MOUNT: Final = Kind("path", urls.read_mount, _same, ({"type": "string", "pattern": f"^(?:{urls.MOUNT})$"},))
 PATH_PATTERN: Final = Kind("path pattern", _read_path_pattern, _same, ({"type": "string", "pattern": r"^/[^\s?#]*$"},))
 METHOD: Final = Kind("method", _read_method, _same, ({"type": "string", "pattern": r"^[^\sa-z]+$"},))
 LIMIT_KEY: Final = Kind(
@@ -291,5 +290,14 @@ TROUBLE: Final = Kind(
     _write_trouble,
     ({"enum": list(_TROUBLES)}, *_number_or("[45][0-9][0-9]", type="integer", minimum=400, maximum=599)),
 )
+FIELD: Final = Kind("name of a field", _read_field, _same, ({"type": "string", "pattern": f"^(?:{_FIELD_NAME})$"},))
+FIELD_VALUE: Final = Kind("text", _read_field_value, _same, ({"type": ["string", "integer"]},))
+BODY: Final = Kind("text", _read_body, _same, ({"type": "string"},))
+ANSWER: Final = (
+    replace(WHOLE, name="status code")
+    .above(200, "write a status from 200 to 599", also_equal=True)
+    .below(599, "write a status from 200 to 599")
+)
+REDIS: Final = Kind("url", urls.read_redis, _same, ({"type": "string", "pattern": f"^{urls.REDIS}$"},))
 VERSION: Final = Kind("`1`", _read_version, _same, ({"enum": [1, "1"]},))
 MODE: Final = words("enforce", "shadow")

@@ -28,7 +28,7 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
 
     Raises ConfigError with every mistake that can be found in one go.
     """
-    from proxy.config import build, checks, expand, merge, pem, reserved, validate
+    from proxy.config import build, checks, expand, merge, pem, reserved, scopes, validate
 
     problems = Problems()
     files = _files(paths, problems)
@@ -42,6 +42,7 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
     checks.check_document(document, root, problems)
     watched += pem.check_files(document, root, problems)
     merged = build.merge_policies(document, root, problems)
+    scopes.check_scopes(document, root, merged, problems)
     if problems:
         raise problems.error(files, watched)
     return build.build(document, root, merged, tuple(dict.fromkeys(watched)))

@@ -5,6 +5,7 @@ Run as ``python -m proxy.config.reference``, which prints it; a test compares th
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, get_args, get_origin
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from proxy.config import schema
-from proxy.config.kinds import Kind, Switch
+from proxy.config.kinds import Either, Kind, Switch
 from proxy.config.validate import inner_model
 
 _HEAD: Final = """\
@@ -45,6 +46,7 @@ their key is there. Keys of later versions are refused: nothing is ignored in si
 _SECTIONS: Final[tuple[tuple[str, type[schema.Model]], ...]] = (
     ("The file", schema.Document),
     ("`listen`", schema.Listen),
+    ("`stores`", schema.Stores),
     ("`limits`", schema.Limits),
     ("`limits.memory`", schema.Memory),
     ("`drain`", schema.Drain),
@@ -62,6 +64,8 @@ _SECTIONS: Final[tuple[tuple[str, type[schema.Model]], ...]] = (
     ("`retry`", schema.Retry),
     ("`retry.backoff`", schema.Backoff),
     ("`rate_limit`", schema.RateLimit),
+    ("`cache`", schema.Cache),
+    ("`fallback[]`", schema.Step),
     ("`classify`", schema.Classify),
 )
 
@@ -75,7 +79,7 @@ def reference() -> str:
 def _section(title: str, model: type[schema.Model]) -> Iterator[str]:
     has_policies = issubclass(model, schema.Policies) and model is not schema.Policies
     yield f"## {title}\n"
-    yield f"{model.__doc__}\n"
+    yield f"{inspect.getdoc(model)}\n"
     yield "| key | kind | default | meaning |"
     yield "|---|---|---|---|"
     for name, field in model.model_fields.items():
@@ -96,9 +100,11 @@ def kind_of(field: FieldInfo) -> str:
 def _in_words(annotation: Any) -> str:
     parts = [part for part in get_args(annotation) if part is not type(None)]
     if get_origin(annotation) is Annotated:
-        kind = next((item for item in annotation.__metadata__ if isinstance(item, Kind)), None)
+        kind = next((item for item in annotation.__metadata__ if isinstance(item, Kind | Either)), None)
         return kind.name if kind else _in_words(parts[0])
-    if inner_model(annotation) is not None:
+    if get_origin(annotation) is dict and inner_model(annotation) is None:
+        return f"mapping of names to: {_in_words(parts[1])}"
+    if inner_model(annotation) in parts or isinstance(annotation, type):
         return "list of keys" if get_origin(annotation) is list else "keys"
     return f"list of: {_in_words(parts[0])}" if get_origin(annotation) is list else _in_words(parts[0])
 
@@ -119,7 +125,7 @@ def _written(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return f"`[{', '.join(map(str, value))}]`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value != "" else "empty"
 
 
 if __name__ == "__main__":

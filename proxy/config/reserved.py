@@ -34,9 +34,7 @@ def _word(word: str) -> Callable[[Node], bool]:
 
 
 _POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
-    (("cache",), _any),
     (("idempotency",), _any),
-    (("fallback",), _any),
     (("hedge",), _any),
     (("concurrency",), _any),
     (("fault",), _any),
@@ -45,7 +43,7 @@ _POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
     (("timeout", "first_byte"), _word("adaptive")),
 )
 _REFUSED: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
-    (("stores",), _any),
+    (("stores", "ledger"), _any),
     (("listen", "transparent"), _on),
     (("upstream_proxy",), _on),
     (("apis", "*", "upstream_proxy"), _on),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 from urllib.parse import SplitResult
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 from proxy.config import kinds
 from proxy.config.kinds import Switch
@@ -122,7 +122,84 @@ class RateLimit(Model):
     )
     key: Annotated[str, kinds.LIMIT_KEY] = setting("api", "What has a quota of its own.")
     store: Annotated[str, kinds.words("memory")] = setting("memory", "Where the quota is counted.")
+    fallback: Annotated[bool, kinds.BOOLEAN] = setting(
+        default=False,
+        sentence="Whether `fallback` or a stale answer may stand in for a refusal of this limit.",
+    )
     mode: Annotated[str, kinds.MODE] = setting("enforce", "`shadow` decides and counts, and lets the call pass.")
+
+
+class Cache(Model):
+    """Keeps answers and gives them again: fresh ones instead of a call, stale ones when the upstream fails."""
+
+    mode: Annotated[str, kinds.words("rfc9111", "ttl")] = setting(
+        "rfc9111", "`rfc9111` follows the upstream's own fields; `ttl` keeps what it answers for a time of yours."
+    )
+    scope: Annotated[str, kinds.words("credential", "shared")] = setting(
+        "credential", "Who shares an answer: calls with the same credentials, or all, by the rules of a shared cache."
+    )
+    ttl: Annotated[float | None, kinds.PAUSE.off()] = setting(
+        "off", "How long an answer is fresh; demanded by `mode: ttl`, and only there."
+    )
+    key_body: Annotated[bool, kinds.BOOLEAN] = setting(
+        default=False, sentence="POST and QUERY are reads here, and the same body is the same question."
+    )
+    vary: list[Annotated[str, kinds.FIELD]] = setting(
+        [], "Request fields on which answers depend although the upstream's Vary does not say so."
+    )
+    stale_if_error: Annotated[float | None, kinds.PAUSE.off()] = setting(
+        "1h", "How long past its freshness an answer stands in for an error, unasked; off: only as it says itself."
+    )
+    stale_while_revalidate: Annotated[float | None, kinds.PAUSE.off()] = setting(
+        "30s",
+        "How long past its freshness an answer is given while another is fetched; in `mode: rfc9111` only where it "
+        "says so itself, and no longer than this.",
+    )
+    stale_wait: Annotated[float, kinds.PAUSE] = setting(
+        "2s", "How long the upstream may take when a stale answer is at hand."
+    )
+    max_object: Annotated[int, kinds.SIZE.above(0, "write 1KiB or more, or cache: off")] = setting(
+        "1MiB", "The largest body that is kept."
+    )
+    store: Annotated[str, kinds.words("memory", "shared")] = setting(
+        "memory", "Where answers are kept: here, or in `stores.shared`, together with other pods."
+    )
+
+
+class Step(Model):
+    """A step is `stale` by itself, or a mapping: with `api`, or with `status` and what else the answer has.
+
+    `stale` is the answer that the cache still has, however old. In the body and the headers of an answer, `${api}`,
+    `${reason}` and `${retry_after}` stand for the name of the api, a word for what went wrong, and the seconds after
+    which to try again.
+    """
+
+    api: Annotated[str, kinds.TEXT] | None = setting(
+        None, "Another api to send the call to, if that is safe; it has its own policies, and what time is left."
+    )
+    status: Annotated[int, kinds.ANSWER] | None = setting(None, "The status of an answer of yours: 200 to 599.")
+    headers: dict[str, Annotated[str, kinds.FIELD_VALUE]] = setting(
+        {}, "Its fields. Without a Content-Type, a body is JSON if it begins like it, or else plain text."
+    )
+    body: Annotated[str, kinds.BODY] = setting("", "Its body.")
+
+    def fields(self) -> dict[str, str]:
+        """The headers, with the Content-Type that a body has by default."""
+        if not self.body or any(name.lower() == "content-type" for name in self.headers):
+            return self.headers
+        is_json = self.body.lstrip().startswith(("{", "["))
+        return {**self.headers, "content-type": "application/json" if is_json else "text/plain; charset=utf-8"}
+
+    @model_serializer
+    def _written(self) -> dict[str, Any]:
+        """As it takes effect."""
+        if self.api is not None:
+            return {"api": self.api}
+        return {"status": self.status, "headers": self.fields(), "body": self.body}
+
+
+_STEP = kinds.Either("stale", Step, "a step", "write stale, {api: NAME}, or {status: 200, body: '...'}")
+_Steps: TypeAlias = Annotated[list[Annotated[Step | str, _STEP]], Field(min_length=1)]
 
 
 _Ranges: TypeAlias = list[Annotated[tuple[int, int], kinds.STATUSES]]
@@ -142,6 +219,10 @@ class Policies(Model):
     breaker: Annotated[Breaker | None, Switch()] = part(Breaker, "Stops calling an upstream that fails.")
     retry: Annotated[Retry | None, Switch()] = setting("off", "Tries again what is safe to re-send.")
     rate_limit: Annotated[RateLimit | None, Switch()] = setting("off", "Keeps calls within a quota.")
+    cache: Annotated[Cache | None, Switch()] = setting("off", "Keeps answers and gives them again.")
+    fallback: Annotated[_Steps | None, Switch("a list", "write [stale]")] = setting(
+        "off", "What stands in for a failed call: steps, tried in this order."
+    )
     classify: Classify = part(Classify, "Which answers count as failures.")
 
 
@@ -225,10 +306,20 @@ class Listen(Model):
 
 
 class Memory(Model):
-    """Memory for what policies keep. Only the defaults in this version."""
+    """Memory for what policies keep."""
 
-    cache: Annotated[int, kinds.SIZE] = setting("64MiB", "For cached answers.")
-    idempotency: Annotated[int, kinds.SIZE] = setting("32MiB", "For records of idempotent calls.")
+    cache: Annotated[int, kinds.SIZE] = setting("64MiB", "For all cached answers; the least used go first.")
+    idempotency: Annotated[int, kinds.SIZE] = setting(
+        "32MiB", "For records of idempotent calls. Only the default in this version."
+    )
+
+
+class Stores(Model):
+    """Servers that keep what several pods share."""
+
+    shared: Annotated[str | None, kinds.REDIS.off()] = setting(
+        "off", "A Redis server, as redis://, rediss:// or unix:// url; used by what says `store: shared`."
+    )
 
 
 class Limits(Model):
@@ -282,6 +373,7 @@ class Document(Model):
     )
     listen: Listen = part(Listen, "Addresses.")
     admin_token: Annotated[str, kinds.TEXT] | None = setting(None, "Opens `listen.admin`; made at start, if absent.")
+    stores: Stores = part(Stores, "Servers for what pods share.")
     limits: Limits = part(Limits, "Limits.")
     drain: Drain = part(Drain, "The end of the process.")
     log: Log = part(Log, "Logs.")

@@ -85,9 +85,13 @@ def model_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
     for step in steps:
         annotation = model.model_fields[str(step)].annotation
         model = inner_model(annotation) or model
-        if get_origin(annotation) in {dict, list}:
+        if _is_collection(annotation):
             next(steps, None)  # the name of an api, or the index of a route
     return model
+
+
+def _is_collection(annotation: Any) -> bool:
+    return get_origin(annotation) in {dict, list} or any(map(_is_collection, get_args(annotation)))
 
 
 def inner_model(annotation: Any) -> type[BaseModel] | None:

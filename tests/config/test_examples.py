@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from pydantic import BaseModel
 
 from proxy.config.explain import explain
 from proxy.config.load import load
-from proxy.config.schema import Document, Route
+from proxy.config.schema import Document, Route, Step
 from proxy.config.settings import Api, Config, Policies
 from proxy.config.validate import inner_model
+from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi, render
+from proxy.core.freshness import CacheSettings
 from proxy.core.retry import RetrySettings
 
 EXAMPLES = sorted(Path("config").glob("*.yaml"))
@@ -48,7 +51,7 @@ def keys_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         here = f"{path}.{name}".lstrip(".")
         inner = inner_model(field.annotation)
-        if inner is None or inner is Route:
+        if inner is None or inner in {Route, Step}:
             yield here
         else:
             yield from keys_of(inner, here)
@@ -64,10 +67,21 @@ def test_the_full_example_has_every_key() -> None:
 def test_the_full_example_states_the_defaults() -> None:
     """Whoever copies a line from it changes nothing."""
     full = example("full")
-    (api,) = full.apis
+    api, _ = full.apis
     assert (full.listen, full.limits, full.drain_timeout) == (Config().listen, Config().limits, Config().drain_timeout)
     assert (api.policies.timeout, api.policies.breaker) == (Policies().timeout, Policies().breaker)
     assert (api.policies.retry, api.policies.classify) == (RetrySettings(), Policies().classify)
+    assert (api.policies.cache, full.stores_shared) == (CacheSettings(), None)
+
+
+def test_the_full_example_has_every_step() -> None:
+    """A stale answer, another api, and an answer of one's own with all that it may have; none for a payment."""
+    stripe, backup = example("full").apis
+    assert stripe.policies.fallback is not None
+    kinds = [type(step) for step in stripe.policies.fallback.steps]
+    assert kinds == [ServeStale, ToApi, Static]
+    assert route(stripe, "charges").fallback is None
+    assert backup.policies.fallback is None
 
 
 def test_a_model_vendor_may_stream_for_long() -> None:
@@ -96,3 +110,41 @@ def test_a_quota_is_waited_for() -> None:
     limit: Any = search.policies.rate_limit
     assert (limit.rate, limit.burst, limit.wait, limit.key) == (1.0, 1, 10.0, "header:x-subscription-token")
     assert search.base_path == "/res/v1"
+
+
+def test_reads_are_carried_through_an_outage() -> None:
+    """By the vendor's rules, by a time of one's own, or by the body; writes have no stand-in."""
+    (api,) = example("cached-reads").apis
+    directory, search, writes = (route(api, name) for name in ("directory", "search", "writes"))
+    assert api.policies.cache == CacheSettings(stale_if_error=86400.0, stale_wait=1.0, max_object=4 << 20)
+    assert api.policies.fallback == FallbackSettings((ServeStale(),)) == directory.fallback
+    assert directory.cache is not None
+    assert (directory.cache.mode, directory.cache.ttl, directory.cache.stale_if_error) == ("ttl", 600.0, 86400.0)
+    assert search.cache is not None
+    assert (search.cache.key_body, search.cache.vary) == (True, (b"accept-language",))
+    assert (writes.fallback, writes.cache) == (None, api.policies.cache)
+
+
+def test_an_outage_has_an_answer_in_the_vendor_s_own_form() -> None:
+    """The empty result of a search parses, and tells the model what to do instead."""
+    (api,) = example("cached-reads").apis
+    settings: Any = route(api, "search").fallback
+    answer = render(settings.steps[1], "notes", "circuit_open", 14.2)
+    said = json.loads(answer.body)
+    assert (said["results"], said["degraded"]) == ([], True)
+    assert said["notice"].startswith("notes is away (circuit_open). Do not search again for 15 s;")
+    assert answer.headers.get(b"content-type") == b"application/json"
+    assert answer.headers.get(b"x-degraded") == b"circuit_open"
+
+
+def test_pods_share_what_they_have_asked() -> None:
+    """Each api in the way that suits it; the url comes from the environment, and is never shown."""
+    config = load([Path("config/shared-redis.yaml")], {"REDIS_URL": "rediss://:s3cret@redis.internal:6379/0"})
+    rates, crm = config.apis
+    assert config.stores_shared == "rediss://:s3cret@redis.internal:6379/0"
+    assert "s3cret" not in f"{config} {config.effective}"
+    assert rates.policies.cache == CacheSettings(scope="shared", stale_if_error=21600.0, store="shared")
+    assert rates.policies.rate_limit is not None
+    assert rates.policies.rate_limit.fallback
+    assert crm.policies.cache == CacheSettings(mode="ttl", ttl=120.0, store="shared")
+    assert route(crm, "exports").cache is None

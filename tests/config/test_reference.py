@@ -32,6 +32,11 @@ def test_rows_say_kind_default_and_meaning() -> None:
     assert "| `failure` | list of: status code or range | `[500-599]` |" in page
     assert "| `mount` | path |  |" in page
     assert "| `routes` | list of keys | `[]` |" in page
+    assert "| `fallback` | list of: `stale` or keys or off | `off` |" in page
+    assert "| `headers` | mapping of names to: text | `{}` |" in page
+    assert "| `body` | text | empty |" in page
+    assert "| `apis` | keys |" in page
+    assert "\n`stale` is the answer that the cache still has" in page
 
 
 def test_it_prints_the_page() -> None:

@@ -13,10 +13,8 @@ from proxy.config.reserved import REFUSAL
 @pytest.mark.parametrize(
     "policy",
     [
-        "cache: {}",
-        "cache: off",
         "idempotency: {}",
-        "fallback: [stale]",
+        "idempotency: off",
         "hedge: {after: 1s}",
         "concurrency: adaptive",
         "fault: {}",
@@ -39,7 +37,7 @@ def test_refuses_policies_of_later_versions(policy: str, scope: str, complains: 
 
 def test_a_mistake_in_a_shared_anchor_counts_once(complains: Callable[[str], list[Problem]]) -> None:
     """Where several apis use one anchor, its line is named once."""
-    text = "x-p: &p {cache: {}}\nversion: 1\napis:\n  a: {url: http://a, <<: *p}\n  b: {url: http://b, <<: *p}\n"
+    text = "x-p: &p {hedge: {}}\nversion: 1\napis:\n  a: {url: http://a, <<: *p}\n  b: {url: http://b, <<: *p}\n"
     assert [str(problem.line) for problem in complains(text)] == ["1"]
 
 
@@ -51,8 +49,8 @@ def test_a_mistake_in_a_shared_anchor_counts_once(complains: Callable[[str], lis
         ("upstream_proxy: http://u:pw@proxy:3128", "upstream_proxy", "'http://****@proxy:3128' is not available"),
         ("egress: {unlisted: deny}", "egress.unlisted", "'deny' is not available"),
         ("egress: {allow: [x.example]}", "egress.allow", "a list is not available"),
-        ("stores: {shared: redis://h/0}", "stores", "'stores' is not available"),
-        ("limits: {memory: {cache: 1GiB}}", "limits.memory.cache", "'1GiB' is not available in this version"),
+        ("stores: {ledger: sqlite:/x}", "stores.ledger", "'ledger' is not available in this version"),
+        ("limits: {memory: {idempotency: 1GiB}}", "limits.memory.idempotency", "'1GiB' is not available in this"),
         ("tls_intercept: {ca_dir: /ca}", "tls_intercept.ca_dir", "'/ca' is not available"),
     ],
 )
@@ -77,6 +75,6 @@ def test_refuses_keys_of_an_api(api: Callable[[str], list[str]]) -> None:
 def test_what_is_off_or_the_default_is_accepted(loads: Callable[[str], object]) -> None:
     """A file may say what this version does anyway."""
     text = "version: 1\nlisten: {transparent: off}\nupstream_proxy: false\negress: {unlisted: allow, allow: []}\n"
-    text += "limits: {memory: {cache: 65536KiB}}\n"
+    text += "limits: {memory: {idempotency: 32768KiB}}\n"
     text += "tls_intercept: {trust_dir: /var/run/backstay/trust}\napis: {x: {url: http://x, upstream_proxy: off}}\n"
     assert loads(text)

@@ -1,0 +1,224 @@
+"""The rules of a configuration that span several apis and routes.
+
+Called by ``load.py`` on merged policies. A *scope* is an api (the calls that match no route of it) or a route.
+
+- What needs a store needs one that is configured, and memory for it.
+- A fallback names an api that exists. What fails here and there must not be sent round in a circle: any route of an
+  api may answer a call that falls back to it, so that a circle of apis is one, whichever routes it leads through.
+- A setting has an effect in at least one of the scopes that it reaches: one in ``defaults`` may be idle in some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping as AnyMapping
+from typing import NamedTuple
+
+from proxy.config.build import Merged
+from proxy.config.checks import has
+from proxy.config.document import Mapping, Scalar, display, has_broken
+from proxy.config.problems import Mark, Problems, near
+from proxy.config.schema import Document, Policies, Step
+from proxy.config.units import write_size
+from proxy.config.validate import Place, find
+from proxy.core.freshness import CacheSettings
+from proxy.core.methods import reads
+
+
+class Scope(NamedTuple):
+    """An api, or one of its routes."""
+
+    loc: tuple[str | int, ...]
+    api: str
+    route: str  # empty: the api itself
+    methods: set[str] | None  # any, if None
+    policies: Policies
+    nodes: Mapping
+
+    def at(self, *loc: str | int) -> Place:
+        """Where one of its policies says something."""
+        return find(self.nodes, loc)
+
+    def path(self, place: Place) -> str:
+        """The path of a place in its policies."""
+        return ".".join(map(str, (*self.loc, place.path)))
+
+    def __str__(self) -> str:
+        return f"{self.api} (route {self.route})" if self.route else self.api
+
+
+class Edge(NamedTuple):
+    """A step that sends calls of a scope to another api."""
+
+    scope: Scope
+    target: str
+    place: Place
+
+
+class Claim(NamedTuple):
+    """A setting in one scope, and whether it has an effect there."""
+
+    scope: Scope
+    place: Place
+    effective: bool
+    message: str
+    remedy: str
+
+
+def check_scopes(
+    document: Document, root: Mapping, merged: AnyMapping[tuple[str | int, ...], Merged], problems: Problems
+) -> None:
+    """Note what is wrong between apis and routes."""
+    checker = _Checker(document, root, list(_scopes(document, root, merged)), problems)
+    checker.stores()
+    checker.memory()
+    checker.effects()
+    _circles(list(checker.edges()), problems)
+
+
+def _scopes(document: Document, root: Mapping, merged: AnyMapping[tuple[str | int, ...], Merged]) -> Iterator[Scope]:
+    for loc, (policies, nodes) in merged.items():
+        api, route, methods = str(loc[1]), "", None
+        if len(loc) > 2:
+            found = document.apis[api].routes[int(loc[-1])]
+            route = found.name
+            sound = not has_broken(find(root, (*loc, "match")).node)
+            methods = set(found.match.methods) if sound and found.match.methods else None
+        yield Scope(loc, api, route, methods, policies, nodes)
+
+
+class _Checker:
+    def __init__(self, document: Document, root: Mapping, scopes: list[Scope], problems: Problems) -> None:
+        self._document = document
+        self._root = root
+        self._scopes = scopes
+        self._problems = problems
+
+    def stores(self) -> None:
+        if self._document.stores.shared is not None or self._is_broken(("stores",)):
+            return
+        for scope in self._scopes:
+            if scope.policies.cache and scope.policies.cache.store == "shared":
+                place = scope.at("cache", "store")
+                remedy = "add stores: {shared: redis://host:6379/0}, or write store: memory"
+                self._problems.add(place.node.mark, scope.path(place), "there is no shared store", remedy)
+
+    def memory(self) -> None:
+        limit = self._document.limits.memory.cache
+        if self._is_broken(("limits",)):
+            return
+        for scope in self._scopes:
+            cache = scope.policies.cache
+            if not cache or cache.store != "memory" or 2 * cache.max_object <= limit:
+                continue
+            if has(scope.nodes, "cache", "max_object"):
+                place = scope.at("cache", "max_object")
+                message = f"this is more than half of limits.memory.cache ({write_size(limit)})"
+                remedy = f"write {write_size(limit // 2)} or less, or raise limits.memory.cache"
+                self._problems.add(place.node.mark, scope.path(place), message, remedy)
+            else:
+                place = find(self._root, ("limits", "memory", "cache"))
+                message = f"this is less than two answers of cache.max_object ({write_size(cache.max_object)})"
+                remedy = f"write {write_size(2 * cache.max_object)} or more, or lower cache.max_object"
+                self._problems.add(place.node.mark, place.path, message, remedy)
+
+    def edges(self) -> Iterator[Edge]:
+        """The steps that lead to other apis; those that lead nowhere are noted."""
+        apis = self._root.entries.get("apis")
+        known = [*apis.node.entries] if apis and isinstance(apis.node, Mapping) else []
+        for scope in self._scopes:
+            for index, step in _steps(scope):
+                if not isinstance(step, Step) or step.api is None:
+                    continue
+                place = scope.at("fallback", index, "api")
+                if step.api not in known:
+                    self._unknown(scope, place, step.api, known)
+                elif step.api == scope.api:
+                    remedy = f"name another api, or give {scope.api!r} a fallback of its own"
+                    self._problems.add(
+                        place.node.mark, scope.path(place), f"{scope.api!r} falls back to itself", remedy
+                    )
+                else:
+                    yield Edge(scope, step.api, place)
+
+    def _unknown(self, scope: Scope, place: Place, name: str, known: list[str]) -> None:
+        shown = isinstance(place.node, Scalar) and place.node.shown is None
+        hint = near(name, known) if shown else None
+        remedy = hint or f"write one of {', '.join(known)}"
+        self._problems.add(place.node.mark, scope.path(place), f"no api is named {display(place.node)}", remedy)
+
+    def effects(self) -> None:
+        """Settings without effect in any scope that they reach."""
+        reached: dict[tuple[Mark, str], list[Claim]] = {}
+        for scope in self._scopes:
+            for claim in self._claims(scope):
+                reached.setdefault((claim.place.node.mark, claim.message), []).append(claim)
+        for claims in reached.values():
+            if not any(claim.effective for claim in claims):
+                scope, place, _, message, remedy = claims[0]
+                self._problems.add(place.node.mark, scope.path(place), message, remedy)
+
+    def _claims(self, scope: Scope) -> Iterator[Claim]:
+        policies, has_cache = scope.policies, self._has(scope, "cache")
+        for index, step in _steps(scope):
+            if step == "stale":
+                message = "there is no cache that could have a stale answer"
+                yield Claim(scope, scope.at("fallback", index), has_cache, message, "add cache: {}, or remove stale")
+        if policies.rate_limit and policies.rate_limit.fallback:
+            stands_in = has_cache or self._has(scope, "fallback")
+            message = "there is nothing that could stand in for a refusal"
+            remedy = "add a fallback or a cache, or remove it"
+            yield Claim(scope, scope.at("rate_limit", "fallback"), stands_in, message, remedy)
+        if policies.cache:
+            yield from _reads(scope, key_body=policies.cache.key_body)
+
+    def _has(self, scope: Scope, policy: str) -> bool:
+        """Whether a scope has a policy; if one is broken on the way to it, who knows."""
+        layers = [("defaults", policy), (*scope.loc[:2], policy), (*scope.loc, policy)]
+        return getattr(scope.policies, policy) is not None or any(map(self._is_broken, layers))
+
+    def _is_broken(self, loc: tuple[str | int, ...]) -> bool:
+        place = find(self._root, loc)
+        return place.path.count(".") == len(loc) - 1 and has_broken(place.node)
+
+
+def _steps(scope: Scope) -> Iterator[tuple[int, Step | str]]:
+    """The steps of its fallback with their indexes, as ``find`` counts them."""
+    yield from enumerate(scope.policies.fallback or ())
+
+
+def _reads(scope: Scope, *, key_body: bool) -> Iterator[Claim]:
+    """What a cache is told about reads means nothing where there are none."""
+    plain = {method for method in scope.methods or () if reads(CacheSettings(), method.encode())}
+    by_body = {method for method in scope.methods or () if reads(CacheSettings(key_body=True), method.encode())} - plain
+    if key_body:
+        message, remedy = "no call with POST or QUERY comes here", "add POST to methods, or remove key_body"
+        yield Claim(scope, scope.at("cache", "key_body"), scope.methods is None or bool(by_body), message, remedy)
+    elif has(scope.nodes, "cache", "ttl"):
+        message, remedy = "no call that comes here is a read", "add GET to methods, or key_body: true for POST"
+        yield Claim(scope, scope.at("cache", "ttl"), scope.methods is None or bool(plain), message, remedy)
+
+
+def _circles(edges: list[Edge], problems: Problems) -> None:
+    """Note every circle of apis once, at the first step of it that the files have."""
+    seen: set[frozenset[str]] = set()
+    for edge in edges:
+        circle = _way(edges, edge)
+        apis = frozenset(step.scope.api for step in circle)
+        if circle and apis not in seen:
+            seen.add(apis)
+            chain = " -> ".join([*(str(step.scope) for step in circle), edge.scope.api])
+            message = f"the fallbacks go round in a circle: {chain}"
+            problems.add(edge.place.node.mark, edge.scope.path(edge.place), message, "take one of these steps out")
+
+
+def _way(edges: list[Edge], first: Edge) -> list[Edge]:
+    """The shortest way that begins with a step and comes back to its api; empty if there is none."""
+    ways = {first.target: [first]}
+    heads = [first.target]
+    for head in heads:
+        for edge in edges:
+            if edge.scope.api == head and edge.target not in ways:
+                ways[edge.target] = [*ways[head], edge]
+                heads.append(edge.target)
+    return ways.get(first.scope.api, [])
