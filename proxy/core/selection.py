@@ -32,7 +32,7 @@ _OF_CONTENT: Final = frozenset({
 """Fields that describe a body; a 304 has none (RFC 9110, 15.4.5)."""
 _OF_WHOLE: Final = frozenset({b"content-digest", b"content-length", b"content-md5", b"content-range"})
 """Fields that describe all of a body, and are wrong for a part of it."""
-_RANGE: Final = re.compile(rb"(?i)[ \t]*bytes[ \t]*=[ \t]*([0-9]{0,64})-([0-9]{0,64})[ \t]*")
+_RANGE: Final = re.compile(rb"(?i)bytes=([0-9]{0,64})-([0-9]{0,64})")
 _OWS: Final = b" \t"
 
 

@@ -23,8 +23,8 @@ VaryValues: TypeAlias = tuple[tuple[bytes, bytes | None], ...]
 MAX_VARIANTS: Final = 64  # of one target; the oldest makes room
 MAX_SETS: Final = 4  # of Vary fields that one target has been seen with
 
-_OBJECT: Final = 1400  # bytes: a Stored, its numbers, its entry in a store
-_FIELD: Final = 180  # bytes: a tuple, two values with their heads, a place in the list
+_OBJECT: Final = 1000  # bytes: a Stored, its numbers, its entry in a store
+_FIELD: Final = 150  # bytes: a tuple, two values with their heads, a place in the list
 
 
 class Stored:

@@ -184,14 +184,12 @@ def kept(settings: CacheSettings, said: Control, headers: Headers) -> list[Field
 
 
 def set_date(fields: list[Field], received_at: float) -> None:
-    """RFC 9110, 6.6.1: who keeps an answer without a Date gives it one."""
-    for position, (lower, _, value) in enumerate(fields):
-        if lower == b"date":
-            if http_date.parse(value) is not None:
-                return
-            del fields[position]
-            break
-    fields.append((b"date", b"Date", http_date.render(received_at)))
+    """RFC 9110, 6.6.1: who keeps an answer without a Date gives it one. Of several the first counts."""
+    dates = [value for lower, _, value in fields if lower == b"date"]
+    known = bool(dates) and http_date.parse(dates[0]) is not None
+    if not known or len(dates) > 1:
+        fields[:] = [field for field in fields if field[0] != b"date"]
+        fields.append((b"date", b"Date", dates[0] if known else http_date.render(received_at)))
 
 
 def _set_length(fields: list[Field], status: int, body: bytes) -> None:
