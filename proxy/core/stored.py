@@ -99,7 +99,7 @@ class Variants:
     def __init__(self, nonce: str, sets: tuple[tuple[bytes, ...], ...] = (), keys: tuple[str, ...] = ()) -> None:
         self.nonce = nonce  # part of every variant's key: a new record forgets all variants at once
         self.sets = sets[:MAX_SETS]  # newest first
-        self.keys = keys[-MAX_VARIANTS:]  # newest last
+        self.keys = keys[:MAX_VARIANTS]  # newest first
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Variants) and (self.nonce, self.sets, self.keys) == (

@@ -4,6 +4,9 @@ Called by ``policies/cache.py``.
 
 Two requests match if their fields are the same once lines are combined and whitespace that means nothing is dropped.
 Nothing else is normalised: whether ``en, de`` and ``de, en`` are the same only the vendor knows.
+
+Values are kept with the answer, in a store that others may read. So of a field that tells who calls, as in
+``Vary: Cookie``, only a digest is kept, which tells as well if two are the same.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from proxy.core.credentials import names_caller
 from proxy.core.stored import VaryValues
 from proxy.model import Headers
 
@@ -38,7 +42,12 @@ def values(names: tuple[bytes, ...], request_headers: Headers) -> VaryValues:
     for lower, _, value in request_headers.fields:
         if lower in names:
             lines.setdefault(lower, []).append(value)
-    return tuple([(name, _normal(b",".join(lines[name])) if name in lines else None) for name in names])
+    return tuple([(name, _told(name, b",".join(lines[name])) if name in lines else None) for name in names])
+
+
+def _told(name: bytes, value: bytes) -> bytes:
+    normal = _normal(value)
+    return hashlib.sha256(normal).hexdigest().encode() if names_caller(name) else normal
 
 
 def _normal(value: bytes) -> bytes:

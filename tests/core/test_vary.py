@@ -76,6 +76,15 @@ def test_an_answer_that_varies_by_nothing_is_for_every_request() -> None:
     assert vary.matches((), fields("Accept: a"))
 
 
+def test_what_tells_who_calls_is_kept_as_a_digest() -> None:
+    """A store may be shared, and what is stored be looked at; it matches all the same."""
+    stored = vary.values((b"accept", b"cookie"), fields("Accept: a\nCookie: session=secret"))
+    assert stored[0] == (b"accept", b"a")
+    assert b"secret" not in (stored[1][1] or b"secret")
+    assert vary.matches(stored, fields("Accept: a\nCookie:  session=secret "))
+    assert not vary.matches(stored, fields("Accept: a\nCookie: session=other"))
+
+
 def test_the_key_of_a_variant() -> None:
     """It begins with the key of its target, and changes with the record's nonce."""
     values = vary.values((b"accept",), fields("Accept: a"))
