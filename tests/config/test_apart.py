@@ -20,6 +20,12 @@ def test_it_loads_the_same(tmp_path: Path) -> None:
     assert load_apart([file], env) == load([file], env)
 
 
+def test_every_setting_makes_the_way() -> None:
+    """Those of all policies, with all steps of a fallback."""
+    files = ["config/full.yaml"]
+    assert pickle.loads(answer(pickle.dumps((files, {})))) == load(files, {})
+
+
 def test_it_raises_the_same(tmp_path: Path) -> None:
     """Every problem, and what to watch."""
     file = tmp_path / "a.yaml"

@@ -11,6 +11,8 @@ from proxy.config.settings import Address, Api, Config, Limits, Listen, Policies
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
+from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi
+from proxy.core.freshness import CacheSettings
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.core.timeouts import Timeouts
@@ -26,6 +28,7 @@ def test_the_defaults_are_those_of_the_cores(loads: Callable[[str], Config]) -> 
     config = loads("version: 1\napis: {x: {url: https://x}}")
     assert (config.listen, config.limits, config.drain_timeout) == (Listen(), Limits(), 30.0)
     assert (config.log_level, config.log_access, config.admin_token) == ("info", "errors", None)
+    assert (config.stores_shared, config.effective["stores"]) == (None, {"shared": "off"})
     (api,) = config.apis
     assert api == Api("x", "https", "x", 443, line=api.line)
     assert api.policies == Policies(Timeouts(), BreakerSettings(), None, None, ClassifySettings())
@@ -35,6 +38,7 @@ def test_an_empty_policy_is_on_with_its_defaults(loads: Callable[[str], Config])
     """`{}` is all it takes."""
     assert policies(loads, "retry: {}").retry == RetrySettings()
     assert policies(loads, "rate_limit: {rate: 100/s}").rate_limit == RateSettings(rate=100.0)
+    assert policies(loads, "cache: {}").cache == CacheSettings()
 
 
 def test_every_setting_arrives(loads: Callable[[str], Config]) -> None:
@@ -46,13 +50,19 @@ def test_every_setting_arrives(loads: Callable[[str], Config]) -> None:
       max_open: 2s, probes: 1, ramp: off, scope: host, mode: shadow}
     retry: {attempts: 5, backoff: {base: 1s, max: 3s}, budget: off, when: [reset, 429], replay_body: off, safe: true,
       mode: shadow}
-    rate_limit: {rate: 5/100ms, burst: 1, wait: 2s, key: "header:X-T", store: memory, mode: shadow}
+    rate_limit: {rate: 5/100ms, burst: 1, wait: 2s, key: "header:X-T", store: memory, fallback: true, mode: shadow}
+    cache: {mode: ttl, scope: shared, ttl: 1m, key_body: true, vary: [X-B, x-a, X-A], stale_if_error: off,
+      stale_while_revalidate: false, stale_wait: 500ms, max_object: 2KiB, store: memory}
+    fallback: [stale, {status: 200}]
     classify: {failure: [500, 502-504], ignore: [501]}""",
     )
     assert given.timeout == Timeouts(60.0, 1.0, None, None, 3600.0)
     assert given.breaker == BreakerSettings(10.0, 2, None, None, 2.0, 0.5, 1.0, 2.0, 1, 0.0, "host", "shadow")
     assert given.retry == RetrySettings(5, 1.0, 3.0, None, frozenset({"reset", "429"}), 0, safe=True, mode="shadow")
-    assert given.rate_limit == RateSettings(50.0, 1, 2.0, "header:x-t", "memory", "shadow", 0.1, 5)
+    assert given.rate_limit == RateSettings(50.0, 1, 2.0, "header:x-t", "memory", "shadow", 0.1, 5, fallback=True)
+    vary = (b"x-a", b"x-b")
+    assert given.cache == CacheSettings("ttl", "shared", 60.0, True, vary, None, None, 0.5, 2048, "memory")
+    assert given.fallback == FallbackSettings((ServeStale(), Static(200)))
     assert given.classify == ClassifySettings(((500, 500), (502, 504)), ((501, 501),))
 
 
@@ -61,6 +71,73 @@ def test_off_removes_a_policy(off: str, loads: Callable[[str], Config]) -> None:
     """Whichever way a templating tool has written it."""
     given = policies(loads, f"breaker: {off}\n    retry: {off}", defaults="retry: {attempts: 9}")
     assert (given.breaker, given.retry) == (None, None)
+
+
+def test_the_steps_of_a_fallback_stay_in_their_order(loads: Callable[..., Config]) -> None:
+    """What is sent is bytes; templates are left for the call, secrets are not."""
+    text = """\
+version: 1
+apis:
+  x:
+    url: http://x
+    cache: {}
+    fallback:
+      - {api: y}
+      - stale
+      - {status: 503, headers: {Retry-After: 30, x-key: "${env:KEY}"}, body: "ü ${api}"}
+  y: {url: http://y}
+"""
+    config = loads(text, KEY="s3cret")
+    fields = ((b"Retry-After", b"30"), (b"x-key", b"s3cret"), (b"content-type", b"text/plain; charset=utf-8"))
+    assert config.apis[0].policies.fallback == FallbackSettings(
+        (ToApi("y"), ServeStale(), Static(503, fields, "ü ${api}"))
+    )
+    assert config.effective["apis"]["x"]["fallback"][2]["headers"] == {
+        "Retry-After": "30", "x-key": "****", "content-type": "text/plain; charset=utf-8",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "content_type"),
+    [
+        ("body: ' {\"a\": 1}'", b"application/json"),
+        ("body: '[]'", b"application/json"),
+        ("body: sorry", b"text/plain; charset=utf-8"),
+        ("headers: {Content-Type: text/html}, body: '[]'", b"text/html"),
+        ("headers: {x-a: 1}", None),
+    ],
+)
+def test_a_body_has_a_type(answer: str, content_type: bytes | None, loads: Callable[[str], Config]) -> None:
+    """The one that is given, once; else what it looks like. No body has none."""
+    fallback = policies(loads, f"fallback: [{{status: 200, {answer}}}]").fallback
+    assert fallback is not None
+    (step,) = fallback.steps
+    assert isinstance(step, Static)
+    types = [value for name, value in step.headers if name.lower() == b"content-type"]
+    assert types == ([] if content_type is None else [content_type])
+
+
+def test_fallbacks_and_caches_are_laid_over_one_another(loads: Callable[[str], Config]) -> None:
+    """A list replaces a list, `off` takes it away; a cache is merged key by key."""
+    text = """\
+version: 1
+defaults: {cache: {stale_wait: 1s}, fallback: [stale, {status: 200}]}
+apis:
+  x:
+    url: http://x
+    cache: {mode: ttl, ttl: 5s}
+    routes:
+      - {name: a, match: {paths: [/a]}, cache: {ttl: 9s}, fallback: [stale]}
+      - {name: b, match: {paths: [/b]}, cache: off, fallback: off}
+      - {name: c, match: {paths: [/c]}, cache: {mode: rfc9111, ttl: off}}
+"""
+    (api,) = loads(text).apis
+    a, b, c = (route.policies for route in api.routes)
+    assert api.policies.cache == CacheSettings(mode="ttl", ttl=5.0, stale_wait=1.0)
+    assert api.policies.fallback == FallbackSettings((ServeStale(), Static(200))) == c.fallback
+    assert (a.cache, a.fallback) == (CacheSettings("ttl", ttl=9.0, stale_wait=1.0), FallbackSettings((ServeStale(),)))
+    assert (b.cache, b.fallback) == (None, None)
+    assert c.cache == CacheSettings(stale_wait=1.0)
 
 
 def test_routes_are_laid_over_apis_and_apis_over_defaults(loads: Callable[[str], Config]) -> None:
@@ -111,7 +188,8 @@ def test_the_process_has_its_settings(loads: Callable[[str], Config]) -> None:
     text = """\
 version: 1
 listen: {agent: "[::1]:1", metrics: off, admin: false}
-limits: {connections: 5, header_bytes: 4KiB, body_bytes: 1MiB}
+limits: {connections: 5, header_bytes: 4KiB, body_bytes: 1MiB, memory: {cache: 9MiB}}
+stores: {shared: "redis://:pw@h/0"}
 drain: {timeout: 0s}
 log: {level: debug, access: false}
 apis: {x: {url: http://x}}
@@ -119,7 +197,8 @@ apis: {x: {url: http://x}}
     config = loads(text)
     assert config.listen == Listen(Address("::1", 1), None, None)
     assert str(config.listen.agent) == "[::1]:1"
-    assert config.limits == Limits(5, 4096, 1 << 20)
+    assert config.limits == Limits(5, 4096, 1 << 20, 9 << 20)
+    assert (config.stores_shared, config.effective["stores"]) == ("redis://:pw@h/0", {"shared": "redis://****@h/0"})
     assert (config.drain_timeout, config.log_level, config.log_access) == (0.0, "debug", "off")
 
 
@@ -129,7 +208,8 @@ def test_what_is_effective_has_every_setting_in_one_form(loads: Callable[[str], 
     effective = loads(text).effective
     assert effective["tls_intercept"] == "off"
     assert effective["limits"]["memory"] == {"cache": "64MiB", "idempotency": "32MiB"}
-    assert effective["apis"]["x"]["retry"] == "off"
+    assert effective["apis"]["x"]["retry"] == effective["apis"]["x"]["cache"] == "off"
+    assert effective["apis"]["x"]["fallback"] == "off"
     assert effective["apis"]["x"]["routes"]["r"]["match"] == {"methods": None, "paths": ["/"]}
     assert effective["apis"]["x"]["routes"]["r"]["timeout"]["total"] == "1m30s"
     assert "defaults" not in effective

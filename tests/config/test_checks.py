@@ -88,6 +88,19 @@ def test_names_of_apis_are_labels(name: str, complains: Callable[[str], list[Pro
         ("rate_limit: {}", "apis.x.rate_limit: 'rate' is missing"),
         ("rate_limit: {rate: fast}", "apis.x.rate_limit.rate: 'fast' is not a rate"),
         ("breaker: {open: 2m, max_open: long}", "apis.x.breaker.max_open: 'long' is not a duration"),
+        ("cache: {mode: ttl}", "apis.x.cache.mode: mode ttl needs a ttl; add ttl: 30s, for instance"),
+        ("cache: {mode: ttl, ttl: off}", "apis.x.cache.ttl: mode ttl needs a ttl; add ttl: 30s"),
+        ("cache: {ttl: 30s}", "apis.x.cache.ttl: ttl has no effect in mode rfc9111; add mode: ttl, or write ttl: off"),
+        (
+            "cache: {stale_wait: 5m}",
+            "apis.x.cache.stale_wait: stale_wait is not below timeout.total; lower cache.stale_wait below 5m, or raise",
+        ),
+        (
+            "timeout: {total: 2s}\n    cache: {}",
+            "apis.x.timeout.total: stale_wait is not below timeout.total; lower cache.stale_wait below 2s, or raise",
+        ),
+        ("cache: {mode: ttl, ttl: fast}", "apis.x.cache.ttl: 'fast' is not a duration"),
+        ("timeout: {total: long}\n    cache: {stale_wait: 9m}", "apis.x.timeout.total: 'long' is not a duration"),
     ],
 )
 def test_rules_within_an_api(keys: str, message: str, api: Callable[[str], list[str]]) -> None:
@@ -114,3 +127,59 @@ def test_a_rule_broken_by_merging_is_named_once(complains: Callable[[str], list[
     """A bad default that all routes inherit is one mistake at one line."""
     text = "version: 1\ndefaults: {rate_limit: {burst: 5}}\napis:\n  a: {url: http://a}\n  b: {url: http://b}\n"
     assert [(problem.line, problem.message) for problem in complains(text)] == [(2, "'rate' is missing")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "messages"),
+    [
+        ("[{}]", ["0: a step needs api or status; write stale, {api: NAME}, or {status: 200, body: '...'}"]),
+        ("[{body: x}]", ["0: a step needs api or status; write stale, {api: NAME}, or {status: 200, body: '...'}"]),
+        ("[{api: y, status: 200}]", ["0.status: status has no effect beside api; make it a step of its own"]),
+        ("[{api: y, headers: {}}]", ["0.headers: headers has no effect beside api; make it a step of its own"]),
+        ("[{api: y, body: ''}]", ["0.body: body has no effect beside api; make it a step of its own"]),
+        ("[{status: 204, body: x}]", ["0.body: an answer with status 204 has no body; remove it, or the status"]),
+        ("[{status: 205, body: x}]", ["0.body: an answer with status 205 has no body; remove it, or the status"]),
+        ("[{status: 304, body: x}]", ["0.body: an answer with status 304 has no body; remove it, or the status"]),
+        ("[stale, {api: y}, stale]", ["2: 'stale' is listed twice; keep the first"]),
+        ("[{api: y}, stale, {api: y}]", ["2: 'y' is listed twice; keep the first"]),
+        (
+            "[{status: 200}, stale, {api: y}]",
+            ["1: this is never reached: the answer in front of it ends the list; move it in front of that answer"],
+        ),
+        (
+            "[{status: 20}, stale]",
+            ["0.status: '20' is not a status code of at least 200; write a status from 200 to 599"],
+        ),
+        ("[3, stale, stale]", ["0: '3' is not a step;", "2: 'stale' is listed twice; keep the first"]),
+    ],
+)
+def test_steps_of_a_fallback(steps: str, messages: list[str], complains: Callable[[str], list[Problem]]) -> None:
+    """One kind each, in an order that can be followed; what is broken already proves nothing more."""
+    text = f"version: 1\napis:\n  x: {{url: http://x, cache: {{}}, fallback: {steps}}}\n  y: {{url: http://y}}\n"
+    for problem, message in zip(complains(text), messages, strict=True):
+        assert f"{problem.path}: {problem.message}; {problem.remedy}".startswith(f"apis.x.fallback.{message}")
+
+
+@pytest.mark.parametrize(
+    ("headers", "key", "message"),
+    [
+        ("{'a b': x}", "a b", "'a b' is not the name of a field; write a name such as Accept-Language"),
+        ("{'': x}", "", "a key has to be a word; write 'key: value'"),
+        ("{Content-Length: 3}", "Content-Length", "'Content-Length' is for Backstay to say; remove it"),
+        ("{transfer-encoding: x}", "transfer-encoding", "'transfer-encoding' is for Backstay to say; remove it"),
+        ("{Connection: close}", "Connection", "'Connection' is for Backstay to say; remove it"),
+        ("{Backstay-Outcome: x}", "Backstay-Outcome", "'Backstay-Outcome' is for Backstay to say; remove it"),
+        ("{X-A: 1, x-a: 2}", "x-a", "'X-A' is given already; keep one of the two"),
+    ],
+)
+def test_fields_of_an_answer(headers: str, key: str, message: str, api: Callable[[str], list[str]]) -> None:
+    """Names that can be sent, each once, and none of those that say where the answer ends or whose it is."""
+    (said,) = api(f"fallback: [{{status: 200, headers: {headers}}}]")
+    assert said.endswith(message)
+    assert f"fallback.0.headers{'.' * bool(key)}{key}: " in said
+
+
+def test_the_name_of_a_field_is_pointed_at_itself(complains: Callable[[str], list[Problem]]) -> None:
+    """The mistake is in the key, not in its value."""
+    text = "version: 1\napis:\n  x:\n    url: http://x\n    fallback: [{status: 200, headers: {te: trailers}}]\n"
+    assert [(problem.line, problem.column) for problem in complains(text)] == [(5, 40)]

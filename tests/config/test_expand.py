@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.document import Scalar, display, plain, read
+from proxy.config.document import Scalar, display, plain, read, walk
 from proxy.config.expand import expand
 from proxy.config.problems import Problems
 
@@ -98,8 +98,67 @@ def test_refuses_a_secret_that_cannot_be_read() -> None:
 
 def test_masks_secrets_that_are_written_in_the_file() -> None:
     """A token, and the password in a url, are secrets wherever they stand."""
-    (root,) = read(b"admin_token: abc\nstores: {shared: 'redis://:pw@x/0'}\nn: [1]", "f", Problems())
-    expand(root, {}, Problems())
+    text = b"admin_token: abc\nstores: {shared: 'redis://:p/w@x/0'}\nurl: 'http://u:pw@${env:HOST}/'\nn: [1]"
+    (root,) = read(text, "f", Problems())
+    expand(root, {"HOST": "h"}, Problems())
     stores: Any = root.entries["stores"].node
     assert display(root.entries["admin_token"].node) == "'****'"
     assert display(stores.entries["shared"].node) == "'redis://****@x/0'"
+    assert display(root.entries["url"].node) == "'http://****@****/'"
+
+
+def answer(body: str, env: dict[str, str] | None = None, where: str = "body: {}") -> Scalar:
+    """The node of the body, or of whatever ``where`` makes of it, after expansion."""
+    text = f"defaults: {{fallback: [{{{where.format(body)}}}]}}"
+    (root,) = read(text.encode(), "f", Problems())
+    problems = Problems()
+    expand(root, env or {}, problems)
+    assert not problems, problems.error([])
+    *_, (_, _, node) = walk(root)
+    assert isinstance(node, Scalar)
+    return node
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "shown"),
+    [
+        (
+            "'${api}: ${reason}, ${retry_after}'",
+            "${api}: ${reason}, ${retry_after}",
+            "${api}: ${reason}, ${retry_after}",
+        ),
+        ("'${api} ${env:A}'", "${api} x", "${api} ****"),
+        ("'$${api} ${api}'", "$${api} ${api}", "$${api} ${api}"),
+        ("'$$${api}'", "$$${api}", "$$${api}"),
+        ("'$${other} $${'", "${other} ${", "${other} ${"),
+        ("'${env:B}'", "$${api} ${b}", "****"),
+    ],
+)
+@pytest.mark.parametrize("where", ["body: {}", "headers: {{x-a: {}}}"])
+def test_templates_of_an_answer_stay(body: str, text: str, shown: str, where: str) -> None:
+    """They are filled in at each call; what only looks like one, in a secret or behind a second $, never is."""
+    node = answer(body, {"A": "x", "B": "${api} ${b}"}, where)
+    assert (node.value, node.shown or node.value) == (text, shown)
+
+
+@pytest.mark.parametrize("where", ["body: '${foo}'", "headers: {x-a: '${foo}'}"])
+def test_what_is_no_template_is_refused_with_those_there_are(where: str) -> None:
+    """A slip of the finger would be sent to every agent as it stands."""
+    (root,) = read(f"apis: {{x: {{routes: [{{fallback: [{{{where}}}]}}]}}}}".encode(), "f", Problems())
+    problems = Problems()
+    expand(root, {}, problems)
+    (problem,) = problems.error([]).problems
+    assert problem.message == "a reference cannot be read"
+    assert problem.remedy.startswith("write ${api}, ${reason}, ${retry_after}, or ${env:NAME}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["body: '${api}'", "fallback: [{api: '${api}'}]", "fallback: {body: '${api}'}", "headers: {fallback: '${api}'}"],
+)
+def test_templates_are_for_answers_only(text: str) -> None:
+    """Anywhere else, a template is a reference that cannot be read."""
+    (root,) = read(text.encode(), "f", Problems())
+    problems = Problems()
+    expand(root, {}, problems)
+    assert len(problems.error([]).problems) == 1

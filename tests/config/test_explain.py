@@ -81,7 +81,17 @@ def test_a_call_that_matches_no_route_has_the_policies_of_the_api(config: Config
 def test_the_chain_stands_in_its_order(config: Config) -> None:
     """From the outermost policy to the upstream."""
     text = explain(config, "GET", "/stripe/v1/charges")
-    heads = ("\n  retry", "\n  breaker", "\n  rate_limit", "\n  timeout", "\n  classify", "\n  connections", "\n  tls")
+    heads = (
+        "\n  fallback",
+        "\n  cache",
+        "\n  retry",
+        "\n  breaker",
+        "\n  rate_limit",
+        "\n  timeout",
+        "\n  classify",
+        "\n  connections",
+        "\n  tls",
+    )
     places = [text.index(head) for head in heads]
     assert places == sorted(places)
 
@@ -114,3 +124,75 @@ def test_says_what_it_takes(url: str, config: Config) -> None:
     """A url, or a path at the agent's address."""
     with pytest.raises(ValueError, match="write https://host/path or /mount/path"):
         explain(config, "GET", url)
+
+
+CACHED = """\
+version: 1
+apis:
+  x:
+    url: http://x
+    mount: /x
+    cache: {mode: ttl, ttl: 30s}
+    fallback:
+      - stale
+      - api: y
+      - status: 503
+        headers: {x-key: "${env:KEY}"}
+        body: |
+          {"degraded":
+           true}
+    routes:
+      - {name: off, match: {paths: [/off]}, cache: off, fallback: off}
+      - {name: long, match: {paths: [/long]}, fallback: [{status: 200, body: "LONG"}]}
+  y: {url: http://y}
+""".replace("LONG", "long " * 40)
+
+
+@pytest.fixture
+def cached(loads: Callable[..., Config]) -> Config:
+    return loads(CACHED, KEY="hidden")
+
+
+def test_a_fallback_has_a_line_for_each_step(cached: Config) -> None:
+    """In the order in which they are tried, each with its line, secrets masked."""
+    found = rows(explain(cached, "GET", "/x/a"))
+    assert ["1.", "stale", ":8"] in found
+    assert ["2.", "api", "y", ":9"] in found
+    answer = 'answer 503, x-key: ****, content-type: application/json, {"degraded": true}'
+    assert ["3.", *answer.split(), ":10"] in found
+
+
+def test_a_step_that_is_too_long_is_cut_and_leaves_the_others_in_line(cached: Config) -> None:
+    """The whole of it is in the file, and at the admin API."""
+    lines = explain(cached, "GET", "/x/long").splitlines()
+    (step,) = (line for line in lines if "answer 200" in line)
+    assert "long..." in step
+    assert len(step.partition("answer")[2].partition("...")[0]) < 120
+    assert len({line.index("default") for line in lines if line.endswith(" default")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("GET", "is answered from here, where that may be"),
+        ("post", "passes, and drops what is kept of its target"),
+        ("OPTIONS", "passes "),
+    ],
+)
+def test_says_what_the_cache_does_with_the_call(method: str, said: str, cached: Config) -> None:
+    """A read, a write, or neither."""
+    text = explain(cached, method, "/x/a")
+    (line,) = (line for line in text.splitlines() if "this call" in line)
+    assert said in line
+    assert method.upper() in line
+
+
+def test_shows_every_setting_of_the_cache(cached: Config) -> None:
+    """With its line; nothing of it where there is none."""
+    found = rows(explain(cached, "GET", "/x/a"))
+    assert ["ttl", "30s", ":6"] in found
+    assert ["stale_if_error", "1h", "default"] in found
+    off = explain(cached, "GET", "/x/off")
+    assert ["cache", "off", ":16"] in rows(off)
+    assert ["fallback", "off", ":16"] in rows(off)
+    assert "this call" not in off

@@ -20,7 +20,7 @@ def test_an_address_reads_as_it_is_written() -> None:
 
 def test_secrets_are_not_in_a_representation() -> None:
     """Somebody will log a Config one day."""
-    assert "s3cret" not in repr(Config(admin_token="s3cret"))
+    assert "s3cret" not in repr(Config(admin_token="s3cret", stores_shared="redis://:s3cret@h"))
 
 
 def test_settings_are_frozen() -> None:
@@ -33,7 +33,7 @@ def test_an_api_without_policies_has_timeouts_and_a_breaker() -> None:
     """Every other policy is absent until its key is there."""
     policies = Policies()
     assert policies.breaker == BreakerSettings()
-    assert (policies.retry, policies.rate_limit) == (None, None)
+    assert (policies.retry, policies.rate_limit, policies.cache, policies.fallback) == (None, None, None, None)
 
 
 def test_settings_bring_no_pydantic() -> None:

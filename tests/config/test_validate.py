@@ -9,7 +9,7 @@ import pytest
 from proxy.config.document import read
 from proxy.config.load import Problem
 from proxy.config.problems import Problems
-from proxy.config.schema import Api, Backoff, Document, Retry
+from proxy.config.schema import Api, Backoff, Document, Retry, Step
 from proxy.config.validate import find, inner_model, model_at, validate
 
 
@@ -47,6 +47,48 @@ from proxy.config.validate import find, inner_model, model_at, validate
             "5: apis.x.routes.0.name: 'name' is missing; add name: to this mapping",
         ),
         ("routes: [3]", "5: apis.x.routes.0: '3' is not a mapping of keys"),
+        (
+            "cache:",
+            "5: apis.x.cache: an empty value is not a mapping of keys, nor off; write {} for the defaults, or off",
+        ),
+        ("cache: on", "5: apis.x.cache: 'on' is not a mapping of keys; write the keys"),
+        ("cache: {vary: Accept}", "5: apis.x.cache.vary: 'Accept' is not a list; write [Accept]"),
+        ("cache: {vary: ['*']}", "5: apis.x.cache.vary.0: '*' is not the name of a field; write a name such as"),
+        (
+            "cache: {stale_wait: 0s}",
+            "5: apis.x.cache.stale_wait: '0s' is not a duration above 0s; write a duration above",
+        ),
+        (
+            "cache: {max_object: 0}",
+            "5: apis.x.cache.max_object: '0' is not a size above 0B; write 1KiB or more, or cache",
+        ),
+        (
+            "cache: {stale_if_eror: 1h}",
+            "5: apis.x.cache.stale_if_eror: unknown key 'stale_if_eror'; did you mean 'stale_if",
+        ),
+        ("fallback: stale", "5: apis.x.fallback: 'stale' is not a list; write [stale]"),
+        ("fallback:", "5: apis.x.fallback: an empty value is not a list, nor off; write [stale], or off"),
+        ("fallback: []", "5: apis.x.fallback: the list is empty; give at least one, or leave the key out"),
+        ("fallback: [stael]", "5: apis.x.fallback.0: 'stael' is not a step; did you mean 'stale'?"),
+        (
+            "fallback: [3]",
+            "5: apis.x.fallback.0: '3' is not a step; write stale, {api: NAME}, or {status: 200, body: '...'}",
+        ),
+        ("fallback: [{statu: 3}]", "5: apis.x.fallback.0.statu: unknown key 'statu'; did you mean 'status'?"),
+        (
+            "fallback: [{elephant: 3}]",
+            "5: apis.x.fallback.0.elephant: unknown key 'elephant'; known here: api, status, he",
+        ),
+        (
+            "fallback: [{status: 99}]",
+            "5: apis.x.fallback.0.status: '99' is not a status code of at least 200; write a s",
+        ),
+        ("fallback: [{status: 200, body: {}}]", "5: apis.x.fallback.0.body: a mapping is not text; put it in quotes"),
+        ("fallback: [{status: 200, headers: [a]}]", "5: apis.x.fallback.0.headers: a list is not a mapping of keys"),
+        (
+            'fallback: [{status: 200, headers: {x-a: "a\\nb"}}]',
+            "5: apis.x.fallback.0.headers.x-a: 'a\\nb' is not the value of a field; write one line of text",
+        ),
     ],
 )
 def test_says_what_is_wrong_with_an_api(keys: str, message: str, api: Callable[[str], list[str]]) -> None:
@@ -108,5 +150,7 @@ def test_finds_the_model_of_a_path() -> None:
     assert model_at(("apis", "retry", "retry", "backoff")) is Backoff
     assert model_at(("apis", "url")) is Api
     assert model_at(("apis", "x", "routes", 0, "retry")) is Retry
+    assert model_at(("defaults", "fallback", 0)) is Step
+    assert model_at(("apis", "x", "routes", 0, "fallback", 0, "headers", "x-a")) is Step
     assert model_at(()) is Document
     assert inner_model(int | None) is None
