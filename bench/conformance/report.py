@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from bench.conformance.reasons import explained
 from bench.conformance.suite import Verdict
 
 KINDS = {
-    "required": "what the RFC requires",
+    "required": "what a cache must do, as the suite reads the RFC",
     "optimal": "an answer used or validated where that is allowed",
-    "check": 'answers "yes" to a question that has no right answer',
+    "check": '"yes" to a question that has no right answer',
 }
 Run = Mapping[str, Sequence[Verdict]]
 """Cache -> the suite's verdicts on it."""
@@ -63,6 +64,13 @@ def by_category(run: Run) -> list[str]:
     return table(run, rows)
 
 
+def own_failures(run: Run) -> list[str]:
+    """What Backstay did not pass, and why."""
+    if "Backstay" not in run:
+        return []
+    return ["## What Backstay does not pass, and why", "", *explained(run["Backstay"]), ""]
+
+
 def markdown(run: Run, told: Mapping[str, str], version: str) -> str:
     """The whole of CONFORMANCE.md."""
     parts = [
@@ -84,6 +92,7 @@ def markdown(run: Run, told: Mapping[str, str], version: str) -> str:
         "",
         *by_category(run),
         "",
+        *own_failures(run),
         "A test counts as passed only if those it depends on are. Those that were not passed, cache by cache, are in",
         "[CONFORMANCE.json](CONFORMANCE.json).",
     ]

@@ -35,6 +35,7 @@ class Answer:
     dated: bool = True  # whether it sends the Date that every origin with a clock sends
     framing: str = "length"  # length | chunked | close (no length, the body ends with the connection)
     whole: Answer | None = None  # of a 304: what it says to a request without a condition
+    early: tuple[str, ...] = ()  # fields of a 103 before it
     trailer: str = ""  # a field behind a chunked body
     trouble: str = ""  # "" | silence (closes without an answer) | cut (closes within the body)
 
@@ -131,6 +132,9 @@ class _Connection(socketserver.StreamRequestHandler):
         if answer.trouble == "silence":
             return False
         body = (script.body if answer.body is None else answer.body).encode()
+        if answer.early:
+            lines = ("HTTP/1.1 103 Early Hints", *answer.early, "", "")
+            self.wfile.write("\r\n".join(lines).encode())
         bodiless = asked.method == "HEAD" or answer.status in _BODILESS
         self.wfile.write(self._head(answer, asked, len(body)) + (b"" if bodiless else self._framed(answer, body)))
         return answer.framing != "close" and not answer.trouble

@@ -139,6 +139,14 @@ class Agent:
         response = connection.getresponse()
         return Got(response.status, tuple(response.getheaders()), response.read().decode())
 
+    def send_raw(self, *lines: str) -> str:
+        """All that comes back for a GET, interim answers too."""
+        with self.sidecar.connect() as connection:
+            head = (f"GET /{self.api}/{self.ident} HTTP/1.1", "Host: test", "Connection: close", *lines, "", "")
+            connection.sendall("\r\n".join(head).encode())
+            with connection.makefile("rb") as file:
+                return file.read().decode()
+
     def twin(self) -> Agent:
         """Another agent that asks for the same."""
         return Agent(self.sidecar, self.origin, self.api, self.ident, self.script)

@@ -82,6 +82,18 @@ def test_section_3_1_a_trailer_does_not_become_a_header(play: Play) -> None:
     play("shared", [forwarded(answer), hit(hides=("A",))])
 
 
+def test_section_3_an_interim_answer_is_passed_and_not_stored(play: Play) -> None:
+    """Only final answers are stored: what a 103 hinted at is not given with a hit."""
+    agent = play.agent("shared")
+    agent.script.answer = ok("Cache-Control: max-age=60", body="final", early=("Link: </style.css>; rel=preload",))
+    first, second = agent.send_raw(), agent.send_raw()
+    assert first.startswith("HTTP/1.1 103 Early Hints\r\nLink: ")
+    assert "\r\n\r\nHTTP/1.1 200 " in first
+    assert second.startswith("HTTP/1.1 200 ")
+    assert "; hit" in second
+    assert "Link" not in second
+
+
 @cases(QUALIFIED)
 def test_section_3_1_fields_of_a_qualified_directive_are_not_given_again(play: Play, steps: Steps) -> None:
     """A shared cache uses such an answer without the fields that the directive names."""

@@ -31,9 +31,18 @@ def test_the_table_counts_what_was_passed_of_each_kind_and_category() -> None:
     """A question that has no right answer counts in no category."""
     page = markdown({"A": [PASSED, FAILED, ANSWERED], "B": [PASSED, PASSED, ANSWERED]}, {"A 1.0": "as it comes"}, "0.4")
     assert "- A 1.0: as it comes." in page
-    assert "| required: what the RFC requires | 0 / 1 | 0 / 0 |" in page
+    assert "| required: what a cache must do, as the suite reads the RFC | 0 / 1 | 0 / 0 |" in page
     assert "| Freshness | 1 / 2 | 2 / 2 |" in page
     assert "| Stale |" not in page
+
+
+def test_what_backstay_does_not_pass_has_a_reason_or_is_a_defect() -> None:
+    """Tests of one group are told of once; a question is never a failure."""
+    ages = [Verdict("Age", f"age-parse-{number}", "", "required", "fail", "") for number in range(5)]
+    page = markdown({"Backstay": [*ages, FAILED, PASSED, ANSWERED]}, {}, "0.4")
+    assert "- `age-parse-0` and 4 like it: RFC 9111, 5.1" in page
+    assert "- `no-store`: a defect." in page
+    assert "stale-503" not in page
 
 
 def test_the_document_holds_the_reason_of_each_failure(tmp_path: Path) -> None:
