@@ -14,10 +14,12 @@ from proxy.core.stored import Stored
 from proxy.core.storing import COOKIES, kept, may_set_cookies, set_date
 from proxy.model import Field, Headers
 
-_OF_BODY: Final = frozenset({b"content-encoding", b"content-length", b"content-range", b"content-type"})
-"""Fields without which the stored body could not be read; they stay as they were (3.2)."""
+_OF_BODY: Final = frozenset({b"content-encoding", b"content-length", b"content-range"})
+"""Fields that frame and encode the stored body; they stay as they were (3.2)."""
 
 _PORTS: Final = {"http": 80, "https": 443}
+_GONE: Final = frozenset({404, 410})
+_DENIED: Final = frozenset({401, 403, 407})
 
 
 def confirms(stored: Stored, headers_304: Headers) -> bool:
@@ -71,6 +73,15 @@ def freshen(
         if now and now != lines(stored.headers, name):
             return None
     return refresh(settings, stored, head_headers, requested_at, received_at)
+
+
+def outdated(status: int, *, shared: bool) -> bool:
+    """Whether an answer that is not stored shows that what is stored is not the answer any more.
+
+    Errors of the moment and of one request's own fields say nothing about it. A denial does to the caller to whom
+    it was made, not to others: ``shared`` says that what is stored is theirs as well.
+    """
+    return (200 <= status < 400 and status not in (206, 304)) or status in _GONE or (status in _DENIED and not shared)
 
 
 def invalidated(target: bytes, origin: tuple[str, bytes, int], status: int, headers: Headers) -> list[bytes]:
