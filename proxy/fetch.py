@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from proxy.model import Proceed
     from proxy.stores.shelf import Shelf
 
-_DENIED: Final = frozenset({401, 403, 407})
 _BROKE_OFF: Final = "The upstream's answer broke off before it was complete."
 
 
@@ -84,7 +83,7 @@ class Fetcher:
         verdict = self._classifier.at_headers(response.status)
         if shares(verdict, why_not):
             return await self._share(flight, response, why_not)
-        await self._pass_on(flight, response, verdict)
+        await self._pass_on(flight, response)
         return _marked(read, response, why_not)
 
     def failed(self, response: Response) -> bool:
@@ -116,13 +115,12 @@ class Fetcher:
         flight.read.received_at = self._clock.wall()
         return response
 
-    async def _pass_on(self, flight: Flight, response: Response, verdict: Verdict) -> None:
+    async def _pass_on(self, flight: Flight, response: Response) -> None:
         """An answer for one caller only. Those who wait go by themselves, and so do later ones for a while."""
+        self._release(flight)
         read = flight.read
-        self._loners.add(read.key + read.whose, self._clock.now())
-        self.land(flight, RELEASED)
-        outdated = verdict is Verdict.SUCCESS and not (self._shelf.shared and response.status in _DENIED)
-        if read.stored is not None and outdated and not read.asked.range and response.status != 304:
+        whole = not (read.asked.range or read.asked.precondition)
+        if read.stored is not None and whole and cache.outdated(response.status, shared=self._shelf.shared):
             await self._shelf.forget(read.key)
 
     async def _head(self, flight: Flight, response: Response) -> None:
@@ -207,8 +205,9 @@ class Fetcher:
         )
 
     def _release(self, flight: Flight) -> None:
-        """Too large to be kept for others."""
-        self._loners.add(flight.read.key + flight.read.whose, self._clock.now())
+        """Those who wait go by themselves, and so do those who come in the next seconds."""
+        if flight.joint:
+            self._loners.add(flight.read.key + flight.read.whose, self._clock.now())
         self.land(flight, RELEASED)
 
     def land(self, flight: Flight, landing: Landing) -> None:

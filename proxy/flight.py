@@ -79,8 +79,8 @@ class Flight:
     """See the module."""
 
     __slots__ = (
-        "_clock", "_followers", "_leader", "began", "behind", "branch", "doomed", "landing", "partition", "read",
-        "spool", "task",
+        "_clock", "_followers", "_leader", "began", "behind", "branch", "doomed", "joint", "landing", "partition",
+        "read", "spool", "task",
     )  # fmt: skip
 
     def __init__(self, clock: Clock, read: Read, branch: Exchange) -> None:
@@ -90,6 +90,7 @@ class Flight:
         self.branch = branch  # the exchange of the one call
         self.began = clock.now()
         self.behind = False  # wanted even if nobody waits
+        self.joint = False  # others may join it
         self.doomed = False  # what it brings was changed meanwhile: it must not be stored
         self.landing: Landing | None = None
         self.spool: Spool | None = None  # while the leader reads a body that is still coming
@@ -178,6 +179,7 @@ class Flights:
 
     def add(self, flight: Flight) -> None:
         """From now on it may be joined, in place of an earlier one."""
+        flight.joint = True
         self._flights.setdefault(flight.read.key, {})[flight.partition] = flight
 
     def remove(self, flight: Flight) -> None:

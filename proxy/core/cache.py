@@ -25,12 +25,13 @@ from proxy.core.freshness import CacheSettings, age, derive, retention, validato
 from proxy.core.methods import reads, unsafe
 from proxy.core.stored import Stored
 from proxy.core.storing import store, why_not
-from proxy.core.updating import confirms, freshen, invalidated, refresh
+from proxy.core.updating import confirms, freshen, invalidated, outdated, refresh
 from proxy.model import Headers
 
 __all__ = [
     "Asked", "CacheSettings", "Use", "age", "asked", "conditional", "confirms", "decide", "freshen", "invalidated",
-    "reads", "refresh", "retention", "stale_forbidden", "stale_permitted", "store", "unsafe", "validators", "why_not",
+    "outdated", "reads", "refresh", "retention", "stale_forbidden", "stale_permitted", "store", "unsafe", "validators",
+    "why_not",
 ]  # fmt: skip
 
 _CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since"})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.cache import CacheSettings, confirms, freshen, invalidated, refresh
+from proxy.core.cache import CacheSettings, confirms, freshen, invalidated, outdated, refresh
 from proxy.core.stored import Stored
 from proxy.model import Headers
 from tests.core.answers import PRIVATE, SHARED, TTL, WALL, at, fields, stored
