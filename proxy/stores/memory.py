@@ -103,7 +103,7 @@ class MemoryBackend(BaseCache):
         entry = self._entries.get(key)
         return None if entry is None or entry.until <= self._now() else entry.value
 
-    def keys(self) -> list[str]:
+    def by_use(self) -> list[str]:
         """Every key, the one used last first."""
         return list(reversed(self._entries))
 
@@ -155,7 +155,7 @@ class MemoryBackend(BaseCache):
         return int(self.drop(key))
 
     async def _clear(self, namespace: str | None = None, **_: object) -> bool:
-        for key in self.keys():
+        for key in self.by_use():
             if key.startswith(namespace or ""):
                 self.drop(key)
         return True
@@ -208,7 +208,7 @@ class MemoryStore:
     async def entries(self, *, api: str | None, route: str | None, limit: int) -> list[Listed]:
         """See CacheStore; what was used last comes first."""
         found: list[Listed] = []
-        for position, key in enumerate(self.backend.keys()):
+        for position, key in enumerate(self.backend.by_use()):
             if len(found) >= limit:
                 break
             await _pause(position)
@@ -218,7 +218,7 @@ class MemoryStore:
 
     async def look(self, ident: str) -> Listed | None:
         """See CacheStore."""
-        for position, key in enumerate(self.backend.keys()):
+        for position, key in enumerate(self.backend.by_use()):
             await _pause(position)
             if ident_of(key) == ident and (stored := self._answer(key)) is not None:
                 return Listed(ident, stored)
@@ -227,7 +227,7 @@ class MemoryStore:
     async def purge(self, *, api: str | None = None, route: str | None = None, ident: str | None = None) -> int:
         """See CacheStore."""
         purged = 0
-        for position, key in enumerate(self.backend.keys()):
+        for position, key in enumerate(self.backend.by_use()):
             await _pause(position)
             if (ident is None or ident_of(key) == ident) and self._answer(key, api, route) is not None:
                 purged += self.backend.drop(key)

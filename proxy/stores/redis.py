@@ -58,6 +58,7 @@ class RedisBackend(RedisCache):
     """
 
     def __init__(self, pool: ConnectionPool) -> None:
+        self.most = _MOST
         super().__init__(
             serializer=NullSerializer(encoding=None),  # values are bytes
             namespace=_SPACE,
@@ -87,7 +88,7 @@ class RedisBackend(RedisCache):
         if place is not None:
             api, route = place
             keys += [self.build_key(f"index:{api}"), self.build_key("apis")]
-            more = [f"{ident} {route}", api, _MOST, self.build_key("")]
+            more = [f"{ident} {route}", api, self.most, self.build_key("")]
         stored, now, evicted = await self._put(keys=keys, args=[data, ttl, f"{until:.6f}", *more])
         return bool(stored), float(now), int(evicted)
 

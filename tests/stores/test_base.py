@@ -43,7 +43,7 @@ def test_who_caches_nothing_loads_nothing() -> None:
 
 
 def test_who_caches_in_memory_does_not_load_redis() -> None:
-    """aiocache would load it, for nothing: 8 MB."""
+    """Its importing package would, for nothing: 8 MB."""
     assert modules_after("import proxy.stores.memory") == {"aiocache"}
 
 

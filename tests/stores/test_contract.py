@@ -6,8 +6,10 @@ import asyncio
 import os
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from proxy.core.stored import Variants
+from proxy.core.stored import Stored, Variants
 from proxy.stores.base import CacheStore, ident_of
 from tests.support.answers import KIB, answer, same
 
@@ -119,6 +121,24 @@ async def test_an_environment_variable_does_not_switch_it_off(
     await store.put("key", answer(), LONG)
     assert await store.get("key") is not None
     assert await store.delete(["key"]) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["put", "delete", "get"]), st.integers(0, 3), st.binary(max_size=4))))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_it_is_a_table_whatever_is_done_with_it(store: CacheStore, steps: list[tuple[str, int, bytes]]) -> None:
+    """Any operations in any order on a few keys, against a dict."""
+    await store.delete([f"key {number}" for number in range(4)])
+    table: dict[int, bytes] = {}
+    for action, number, body in steps:
+        match action:
+            case "put":
+                await store.put(f"key {number}", answer(body), LONG)
+                table[number] = body
+            case "delete":
+                assert await store.delete([f"key {number}"]) == (table.pop(number, None) is not None)
+            case _:
+                value = await store.get(f"key {number}")
+                assert (value.body if isinstance(value, Stored) else None) == table.get(number)
 
 
 # --- list, look, purge ---

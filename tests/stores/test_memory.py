@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import Any
@@ -133,7 +134,7 @@ async def test_the_count_of_bytes_is_right_whatever_happens(steps: list[tuple[st
                 store.limit = size * 4
         assert 0 <= store.bytes <= store.limit
     again = MemoryStore(100 * MIB, hand.now)
-    for key in store.backend.keys():
+    for key in store.backend.by_use():
         value = store.backend.peek(key)
         assert isinstance(value, Stored)
         await again.put(key, value, LONG)
@@ -144,14 +145,15 @@ async def test_everything_that_is_kept_is_counted(hand: Hand) -> None:
     """Bodies, fields, long keys, and the records of variants."""
     store = MemoryStore(MIB, hand.now)
     costs = []
-    for key, value in {
+    values: dict[str, Stored | Variants] = {
         "k": answer(b"x"),
         "K": answer(b"x" * 1_001),
         "f": answer(b"x", fields=((b"X-Long", b"y" * 1_000),)),
         "l" * 1_001: answer(b"x"),
         "v": Variants("n", ((b"a",),), ("k",)),
         "V": Variants("n", ((b"a" * 1_000,),), ("k" * 1_000,)),
-    }.items():
+    }
+    for key, value in values.items():
         before = store.bytes
         await store.put(key, value, LONG)
         costs.append(store.bytes - before)
@@ -225,6 +227,16 @@ async def test_what_has_expired_is_neither_listed_nor_purged(hand: Hand) -> None
     assert await store.purge() == 0
 
 
+async def test_what_goes_while_others_are_looked_at_is_not_listed(hand: Hand) -> None:
+    """A long scan lets others have their turn, and they may delete what is still to come."""
+    store = MemoryStore(10 * MIB, hand.now)
+    await fill(store, 2_000)
+    scan = asyncio.create_task(store.entries(api=None, route=None, limit=2_000))
+    await asyncio.sleep(0)  # as far as its first turn
+    await store.delete([f"key {number}" for number in range(500)])
+    assert len(await scan) == 1_500
+
+
 async def test_a_list_begins_with_what_was_used_last(hand: Hand) -> None:
     """That is what an operator asks about; being listed is no use."""
     store = store_for(3, hand)
@@ -261,7 +273,7 @@ async def test_aiocache_can_clear_it_whole_or_by_namespace(hand: Hand) -> None:
     cache: Any = MemoryBackend(MIB, hand.now)
     await cache.multi_set([("x:a", 1), ("x:b", 2), ("y:a", 3)])
     await cache.clear("x:")
-    assert cache.keys() == ["y:a"]
+    assert cache.by_use() == ["y:a"]
     await cache.clear()
     assert (len(cache), cache.bytes) == (0, 0)
 
@@ -269,4 +281,5 @@ async def test_aiocache_can_clear_it_whole_or_by_namespace(hand: Hand) -> None:
 def test_it_shows_its_state(hand: Hand) -> None:
     """In a log or a debugger."""
     store = MemoryStore(MIB, hand.now)
+    assert store.count == 0
     assert repr(store) == "<MemoryStore <MemoryBackend 0 entries, 0 of 1048576 bytes>>"

@@ -46,8 +46,8 @@ def answer(
 
 
 _KEPT = (
-    "status", "reason", "headers", "body", "requested_at", "received_at", "initial_age", "vary", "api", "route", "method",
-    "target",
+    "status", "reason", "headers", "body", "requested_at", "received_at", "initial_age", "vary", "api", "route",
+    "method", "target",
 )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import redis
 import trustme
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.support.process import PATIENCE, closed_port
 
@@ -40,7 +42,18 @@ class RedisServer:
         raise AssertionError(f"redis-server does not start:\n{(self.folder / 'redis.log').read_text()}")
 
     def _started(self, port: int) -> bool:
-        words = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        words = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+            str(self.folder),
+        ]
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(["redis-server", *words, *self._options], stdout=log, stderr=log)
         until = time.monotonic() + PATIENCE
@@ -54,7 +67,7 @@ class RedisServer:
 
     def _answers(self, port: int) -> bool:
         try:
-            with redis.Redis(port=port, retry=None) as client:
+            with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
                 client.ping()
         except redis.AuthenticationError:
             return True
