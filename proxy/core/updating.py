@@ -14,8 +14,8 @@ from proxy.core.stored import Stored
 from proxy.core.storing import COOKIES, kept, may_set_cookies, set_date
 from proxy.model import Field, Headers
 
-_OF_BODY: Final = frozenset({b"content-encoding", b"content-length", b"content-range"})
-"""Fields that frame and encode the stored body; they stay as they were (3.2)."""
+_OF_BODY: Final = frozenset({b"content-encoding", b"content-length", b"content-md5", b"content-range"})
+"""Fields that frame, encode and prove the stored body; they stay as they were (3.2)."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 _GONE: Final = frozenset({404, 410})

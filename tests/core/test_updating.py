@@ -35,13 +35,14 @@ def test_a_304_replaces_fields_and_leaves_the_rest() -> None:
     assert fresh.settings is PRIVATE
 
 
-def test_the_fields_that_frame_and_encode_the_stored_body_stay() -> None:
+def test_the_fields_that_frame_encode_and_prove_the_stored_body_stay() -> None:
     """RFC 9111, 3.2: without them it could not be read. Of what kind it is the vendor may say anew."""
-    old = "Content-Encoding: gzip\nContent-Type: text/plain"
-    fresh = refreshed(old, "Content-Encoding: br\nContent-Type: x/y\nContent-Range: bytes 0-1/9\nContent-Length: 9")
+    old = "Content-Encoding: gzip\nContent-MD5: rL0Y\nContent-Type: text/plain"
+    fresh = refreshed(old, "Content-Encoding: br\nContent-Type: x/y\nContent-MD5: N7Ud\nContent-Length: 9")
     assert sorted((name, value) for name, value in fresh.headers if name.startswith(b"Content-")) == [
         (b"Content-Encoding", b"gzip"),
         (b"Content-Length", b"5"),
+        (b"Content-MD5", b"rL0Y"),
         (b"Content-Type", b"x/y"),
     ]
 
