@@ -10,12 +10,16 @@ prints its port.
 ``/moved``          a redirect to /echo, relative
 ``/status/N``       a problem of the vendor's own with that status
 ``/events/N``       N server-sent events, each when the test allows it (``allow``)
+``/pieces/N``       N pieces of noise of 64 KiB, each when the test allows it
 ``/drip``           one event, and then nothing
 ``/cut/N``          announces more than N bytes, sends N and closes; ``/cut-chunked/N``: the same, chunked
+``/reset``          closes without an answer
 ``/hang``           never answers
 ``/gate/N``         answers once N calls wait here
 ``/v1/...``         what the SDKs of openai and stripe ask for
 ==================  ==================================================================================
+
+``fields`` come with every answer. After ``hold``, every call waits for ``release`` before it is answered.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ COMPRESSED: Final = gzip.compress(b"squeezed " * 500, mtime=0)
 STREAMED_WORDS: Final = ("Hello", " there", ", agent")
 _LARGEST_BODY: Final = 64 * 1024 * 1024
 _PIECE: Final = 64 * 1024
+_MODEL: Final = {"object": "model", "created": 1, "owned_by": "vendor"}
 
 
 @lru_cache
@@ -67,10 +72,11 @@ Answer: TypeAlias = Callable[[web.Request, Call, str], Awaitable[web.StreamRespo
 
 @dataclass
 class Vendor:
-    """Use it as a context manager. ``mode`` may be changed at any time: well, failing, throttling, hanging."""
+    """Use it as a context manager. ``mode`` may change at any time: well, failing, throttling, resetting, hanging."""
 
     context: ssl.SSLContext | None = None
     mode: str = "well"
+    fields: dict[str, str] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     port: int = 0
 
@@ -93,9 +99,12 @@ class Vendor:
         self._allowed = asyncio.Semaphore(0)
         self._waiting = 0
         self._gate = asyncio.Event()
+        self._free = asyncio.Event()
+        self._free.set()
         self._transports: set[asyncio.Transport] = set()
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_route("*", "/{path:.*}", self._answer)
+        app.on_response_prepare.append(self._add_fields)
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self.context, backlog=2048).start()
@@ -112,12 +121,17 @@ class Vendor:
         return f"{'http' if self.context is None else 'https'}://localhost:{self.port}"
 
     def allow(self, events: int = 1) -> None:
-        """Let that many more events of ``/events`` go."""
+        """Let that many more events of ``/events``, or pieces of ``/pieces``, go."""
         for _ in range(events):
             self._loop.call_soon_threadsafe(self._allowed.release)
 
+    def hold(self) -> None:
+        """Let every call that comes from now on wait."""
+        self._loop.call_soon_threadsafe(self._free.clear)
+
     def release(self) -> None:
-        """Open the gate, whoever is still missing."""
+        """Let them go, and open the gate, whoever is still missing."""
+        self._loop.call_soon_threadsafe(self._free.set)
         self._loop.call_soon_threadsafe(self._gate.set)
 
     def seen(self, state: str, path: str = "") -> list[Call]:
@@ -145,12 +159,18 @@ class Vendor:
         call.state = "answered"
         return response
 
+    async def _add_fields(self, request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(self.fields)
+
     async def _choose(self, request: web.Request, call: Call) -> web.StreamResponse:
+        await self._free.wait()
         match self.mode:
             case "failing":
                 return _failure(503)
             case "throttling":
                 return _failure(429)
+            case "resetting":
+                return await _reset(request, call, "")
             case "hanging":
                 return await _hang(request, call, "")
         answers: dict[str, Answer] = {
@@ -163,6 +183,8 @@ class Vendor:
             "gzip": _gzip,
             "hang": _hang,
             "moved": _moved,
+            "pieces": self._pieces,
+            "reset": _reset,
             "status": _status,
             "v1": _sdk,
             "v1/chat": _sdk,
@@ -175,6 +197,15 @@ class Vendor:
         for number in range(int(count)):
             await self._allowed.acquire()
             await response.write(b"data: event %d\n\n" % number)
+        return response
+
+    async def _pieces(self, request: web.Request, call: Call, count: str) -> web.StreamResponse:
+        response = await _stream(request)
+        body = noise(int(count) * _PIECE)
+        for start in range(0, len(body), _PIECE):
+            await self._allowed.acquire()
+            await response.write(body[start : start + _PIECE])
+            call.sent += _PIECE
         return response
 
     async def _pass_gate(self, request: web.Request, call: Call, count: str) -> web.Response:
@@ -212,6 +243,12 @@ async def _hang(request: web.Request, call: Call, argument: str) -> NoReturn:
     raise AssertionError("nobody sets it")
 
 
+async def _reset(request: web.Request, call: Call, argument: str) -> NoReturn:
+    assert request.transport is not None
+    request.transport.close()
+    await _hang(request, call, argument)  # until the handler is cancelled, since the connection is gone
+
+
 async def _drip(request: web.Request, call: Call, argument: str) -> NoReturn:
     response = await _stream(request)
     await response.write(b"data: first\n\n")
@@ -238,12 +275,12 @@ async def _cut(request: web.Request, call: Call, size: str, *, chunked: bool) ->
     response = web.StreamResponse(headers={} if chunked else {"Content-Length": str(int(size) + 1000)})
     await response.prepare(request)
     await response.write(noise(int(size)))
-    assert request.transport is not None
-    request.transport.close()
-    await _hang(request, call, size)  # until the handler is cancelled, since the connection is gone
+    await _reset(request, call, size)
 
 
 async def _sdk(request: web.Request, call: Call, what: str) -> web.StreamResponse:
+    if what == "models":
+        return web.json_response({"object": "list", "data": [dict(_MODEL, id=name) for name in ("small", "large")]})
     if what == "customers":
         return web.json_response({"id": "cus_1", "object": "customer", "description": call.body.decode()})
     if what == "completions" and json.loads(call.body).get("stream"):
