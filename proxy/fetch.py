@@ -1,7 +1,8 @@
 """What becomes of the upstream's answer to a read: stored, refreshed, shared, or none. Used by policies/cache.py.
 
     304, and we had asked     what is stored is still good, and as fresh as the 304 says
-    may be stored             stored as it passes: whole if it came whole, else through a spool of ``max_object`` bytes
+    may be stored             stored as it passes, if it has no more than ``max_object`` bytes, and shared with those
+                              who wait, unless each use of it is to be validated
     a failure                 shared with those who wait, and never stored
     anything else             passed on, and what was stored before is forgotten: it is not the answer any more
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.core import cache, cache_status
 from proxy.core.coalesce import Loners, shares
-from proxy.errors import ConnectionReset
+from proxy.errors import ConnectionReset, UpstreamError
 from proxy.flight import RELEASED
 from proxy.model import Response, Verdict
 from proxy.spool import Spool
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from proxy.core.classify import Classifier
     from proxy.core.stored import Stored
     from proxy.flight import Flight, Flights, Landing, Read
-    from proxy.model import Proceed
+    from proxy.model import Headers, Proceed
     from proxy.stores.shelf import Shelf
 
 _BROKE_OFF: Final = "The upstream's answer broke off before it was complete."
@@ -79,33 +80,43 @@ class Fetcher:
             if cache.confirms(read.stored, response.headers):
                 return await self._still_good(flight, read.stored, response)
             response = await self._ask_again(flight, proceed, response)
-        why_not = self._why_not(read, response)
-        verdict = self._classifier.at_headers(response.status)
-        if shares(verdict, why_not):
-            return await self._share(flight, response, why_not)
-        await self._pass_on(flight, response)
+        why_not = self._why_not(read, response.status, response.headers)
+        if not shares(self._classifier.at_headers(response.status), why_not):
+            await self._pass_on(flight, response)
+        elif _size(response) > self._settings.max_object:
+            await self._too_large(flight, response.status, why_not)
+            why_not = why_not or "too-large"
+        else:
+            response = await self._share(flight, response, why_not)
         return _marked(read, response, why_not)
 
     def failed(self, response: Response) -> bool:
         """Whether an answer says that the upstream is ill."""
         return self._classifier.at_headers(response.status) is Verdict.FAILURE
 
-    def _why_not(self, read: Read, response: Response) -> str:
+    def _why_not(self, read: Read, status: int, headers: Headers) -> str:
         request = read.request
-        return cache.why_not(
-            self._settings, request.method, read.asked, request.headers, response.status, response.headers
-        )
+        return cache.why_not(self._settings, request.method, read.asked, request.headers, status, headers)
 
     # --- what is stored ---------------------------------------------------------------------------------
 
     async def _still_good(self, flight: Flight, stored: Stored, answer: Response) -> Stored:
-        """RFC 9111, 4.3.4: the 304 brings new header fields for what is stored."""
+        """RFC 9111, 4.3.4: the 304 brings new header fields for what is stored, which may forbid to store it."""
         read = flight.read
         answer.discard()
         fresh = cache.refresh(self._settings, stored, answer.headers, read.requested_at, read.received_at)
-        await self._keep(flight, fresh)
-        self.land(flight, fresh)
+        if self._why_not(read, fresh.status, fresh.headers):
+            self._release(flight)
+            await self._shelf.forget(read.key)
+        else:
+            await self._land_stored(flight, fresh)
         return fresh
+
+    async def _land_stored(self, flight: Flight, stored: Stored) -> None:
+        if not cache.collapses(stored, self._clock.wall()):
+            self._release(flight)
+        await self._keep(flight, stored)
+        self.land(flight, stored)
 
     async def _ask_again(self, flight: Flight, proceed: Proceed, answer: Response) -> Response:
         """The 304 is about a version that we do not have: ask for the answer itself."""
@@ -147,12 +158,18 @@ class Fetcher:
         if response.stream is None:
             head.body = response.body
             await self._complete(flight, head, why_not)
-            return _marked(flight.read, response, why_not)
-        length = response.stream.length
-        if length is not None and length > self._settings.max_object:
+            return response
+        if not why_not and not cache.collapses(self._stored(flight.read, head), self._clock.wall()):
+            self._release(flight)  # at the headers: why should they wait for the body
+        return self._spooled(flight, response, head, why_not)
+
+    async def _too_large(self, flight: Flight, status: int, why_not: str) -> None:
+        """It cannot be kept for others. If it is a failure, nobody sends it again all the same."""
+        if why_not:
+            self.land(flight, UpstreamError(f"The upstream answered {status}, and more than can be shared."))
+        else:
             self._release(flight)
-            return _marked(flight.read, response, "too-large")
-        return _marked(flight.read, self._spooled(flight, response, head, why_not), why_not)
+            await self._shelf.forget(flight.read.key)
 
     def _spooled(self, flight: Flight, response: Response, head: Response, why_not: str) -> Response:
         """The answer for its leader, while its body is kept for others."""
@@ -173,19 +190,17 @@ class Fetcher:
             head.body = spool.body
             self._clock.start(self._complete(flight, head, why_not))
         elif spool.state == "overflowed":
-            self._release(flight)
+            self._clock.start(self._too_large(flight, head.status, why_not))
         else:
             self.land(flight, ConnectionReset(_BROKE_OFF))
 
     async def _complete(self, flight: Flight, whole: Response, why_not: str) -> None:
         """All of an answer is here."""
-        landing: Landing = whole
         if flight.read.request.method == b"HEAD":
             await self._head(flight, whole)
         elif not why_not:
-            landing = stored = self._stored(flight.read, whole)
-            await self._keep(flight, stored)
-        self.land(flight, landing)
+            await self._land_stored(flight, self._stored(flight.read, whole))
+        self.land(flight, whole)
 
     def _stored(self, read: Read, whole: Response) -> Stored:
         request, exchange = read.request, read.exchange
@@ -214,6 +229,11 @@ class Fetcher:
         """It is over: everybody gets what they get, and the next read begins anew."""
         flight.land(landing)
         self._flights.remove(flight)
+
+
+def _size(response: Response) -> int:
+    """Bytes of the body, as far as they are known."""
+    return len(response.body) if response.stream is None else response.stream.length or 0
 
 
 def _marked(read: Read, response: Response, why_not: str) -> Response:

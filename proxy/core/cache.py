@@ -29,9 +29,9 @@ from proxy.core.updating import confirms, freshen, invalidated, outdated, refres
 from proxy.model import Headers
 
 __all__ = [
-    "Asked", "CacheSettings", "Use", "age", "asked", "conditional", "confirms", "decide", "freshen", "invalidated",
-    "outdated", "reads", "refresh", "retention", "stale_forbidden", "stale_permitted", "store", "unsafe", "validators",
-    "why_not",
+    "Asked", "CacheSettings", "Use", "age", "asked", "collapses", "conditional", "confirms", "decide", "freshen",
+    "invalidated", "outdated", "reads", "refresh", "retention", "stale_forbidden", "stale_permitted", "store",
+    "unsafe", "validators", "why_not",
 ]  # fmt: skip
 
 _CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since"})
@@ -88,6 +88,14 @@ def stale_permitted(stored: Stored, asked: Asked, settings: CacheSettings, now: 
 def stale_forbidden(stored: Stored, asked: Asked) -> bool:
     """Whether nothing at all permits to serve it without validation (4.2.4)."""
     return stored.must_revalidate or stored.no_cache or asked.no_cache
+
+
+def collapses(stored: Stored, now: float) -> bool:
+    """Whether an answer serves those who asked while it was on its way (4), at ``now`` (wall), when it has come.
+
+    Not if each use of it is to be validated. What is stale at once by its silence alone does: it is as new as theirs.
+    """
+    return now < stored.fresh_until or not (stored.no_cache or stored.must_revalidate)
 
 
 def conditional(headers: Headers, stored: Stored) -> Headers:

@@ -280,3 +280,25 @@ def test_no_stale_answer_is_used_where_it_is_forbidden(
 def test_one_door_to_the_rules() -> None:
     """The policies import them from here."""
     assert all(hasattr(cache, name) for name in cache.__all__)
+
+
+# --- collapsed requests (RFC 9111, 4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "serves"),
+    [
+        ("Cache-Control: max-age=60", True),
+        ('ETag: "a"', True),
+        ("Cache-Control: max-age=0", True),
+        ("Cache-Control: no-cache", False),
+        ("Cache-Control: max-age=0, must-revalidate", False),
+        ("Cache-Control: max-age=60, must-revalidate", True),
+    ],
+)
+def test_an_answer_serves_those_who_asked_while_it_came_unless_each_use_is_to_be_validated(
+    answer: str, *, serves: bool
+) -> None:
+    """One that says nothing of its freshness is as new as the one that each of them would have got."""
+    assert cache.collapses(stored(answer, PRIVATE), WALL) is serves
+    assert cache.collapses(stored(answer, TTL), WALL)
