@@ -24,8 +24,6 @@ REASONS = {
     "If-Modified-Since, so that 304 would be wrong.",
     "headers-store-Transfer-Encoding": "The suite sends a transfer coding that does not exist; such an answer is "
     "refused (RFC 9112, 6.1).",
-    "304-etag-update-response-Content-MD5": "RFC 9111, 3.2, has every field of a 304 but Content-Length replace the "
-    "stored one, and HTTP has had no Content-MD5 since RFC 7231.",
     "304-etag-update-response-ETag": "The origin says that what is stored is still good, and names another tag. "
     "Backstay asks again without a condition; the suite takes no second request.",
     "partial-store-partial-": "Storing parts is optional; Backstay stores wholes, and serves parts of them.",
