@@ -2,8 +2,9 @@
 
 Called by ``policies/cache.py``.
 
-Two requests match if their fields are the same once lines are combined and whitespace that means nothing is dropped.
-Nothing else is normalised: whether ``en, de`` and ``de, en`` are the same only the vendor knows.
+Two requests match if their fields are the same once lines are combined and whitespace that means nothing is dropped,
+and case where the field has none. Nothing else is normalised: whether ``en, de`` and ``de, en`` are the same only the
+vendor knows.
 
 Values are kept with the answer, in a store that others may read. So of a field that tells who calls, as in
 ``Vary: Cookie``, only a digest is kept, which tells as well if two are the same.
@@ -19,6 +20,8 @@ from proxy.core.stored import VaryValues
 from proxy.model import Headers
 
 _OWS: Final = b" \t"
+_CASELESS: Final = frozenset({b"accept-charset", b"accept-encoding", b"accept-language"})
+"""Fields whose every part is case-insensitive (RFC 9110, 8.3.2, 8.4.1 and 8.5.1)."""
 
 
 def names(headers: Headers, more: tuple[bytes, ...]) -> tuple[bytes, ...] | None:
@@ -46,7 +49,7 @@ def values(names: tuple[bytes, ...], request_headers: Headers) -> VaryValues:
 
 
 def _told(name: bytes, value: bytes) -> bytes:
-    normal = _normal(value)
+    normal = _normal(value.lower() if name in _CASELESS else value)
     return hashlib.sha256(normal).hexdigest().encode() if names_caller(name) else normal
 
 

@@ -73,6 +73,7 @@ class Observe:
 
     def _record(self, exchange: Exchange, status: int, first_byte: float | None, duration: float) -> None:
         self._inflight.value -= 1
+        exchange.stale = None  # it holds the exchange: leave the collector no cycle
         upstream = exchange.upstream_seconds
         overhead = None if first_byte is None else first_byte - upstream - exchange.waited
         self._metrics.record(

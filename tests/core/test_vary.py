@@ -44,11 +44,13 @@ def test_the_operator_may_name_more() -> None:
         ("Accept: a, b", "accept: a, b\nX-Other: 1"),
         ('Accept: a, "b"', ' Accept:  a, "b" '),
         ("Accept:", "Accept: "),
+        ("Accept-Language: de-CH, en", "Accept-Language: de-ch,EN"),
+        ("Accept-Encoding: GZIP", "Accept-Encoding: gzip"),
     ],
 )
 def test_requests_that_are_the_same(one: str, other: str) -> None:
-    """RFC 9111, 4.1: whitespace that means nothing, and how it came in lines."""
-    stored = vary.values((b"accept", b"x-absent"), fields(one))
+    """RFC 9111, 4.1: whitespace that means nothing, how it came in lines, case that means nothing."""
+    stored = vary.values((b"accept", b"accept-encoding", b"accept-language", b"x-absent"), fields(one))
     assert vary.matches(stored, fields(other))
 
 
