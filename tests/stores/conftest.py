@@ -1,13 +1,15 @@
-"""Stores for the tests of stores, in memory and on a server that each test has for itself."""
+"""Stores in memory, and on a server that each test has for itself; on uvloop, as the program is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from proxy.clock import Clock
 from proxy.stores.base import CacheStore
@@ -15,6 +17,10 @@ from proxy.stores.memory import MemoryStore
 from proxy.stores.redis import RedisStore
 from tests.support.answers import GENEROUS, MIB
 from tests.support.redis_server import RedisServer
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
@@ -30,9 +36,12 @@ MakeRedis = Callable[..., RedisStore]
 
 
 @pytest.fixture
-async def make_redis() -> AsyncIterator[MakeRedis]:
-    """Make a store on a server's url; all are closed at the end."""
-    clock = Clock(asyncio.get_running_loop())
+async def make_redis(caplog: pytest.LogCaptureFixture) -> AsyncIterator[MakeRedis]:
+    """Make a store on a server's url; all are closed at the end, and nothing has gone wrong that nobody was told."""
+    loop = asyncio.get_running_loop()
+    unhandled: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    clock = Clock(loop)
     made: list[RedisStore] = []
 
     def make(url: str, *, max_object: int = MIB, **settings: Any) -> RedisStore:
@@ -43,6 +52,8 @@ async def make_redis() -> AsyncIterator[MakeRedis]:
     for store in made:
         await store.close()
     await clock.stop()
+    assert not unhandled, unhandled
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 @pytest.fixture(params=["memory", "redis"])

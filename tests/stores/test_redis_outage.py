@@ -78,7 +78,7 @@ async def test_every_operation_fails_at_once_while_it_is_away(redis_server: Redi
     assert [word.split(": ")[1] for word in words] == [
         "get", "put", "delete", "list", "look", "purge", "purge", "look",
     ]  # fmt: skip
-    assert time.monotonic() - began < SHORT
+    assert time.monotonic() - began < len(operations) * SHORT / 2
 
 
 async def test_a_killed_server_is_noticed_and_found_again(redis_server: RedisServer, store: RedisStore) -> None:
