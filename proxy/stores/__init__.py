@@ -1,4 +1,4 @@
 """Where answers are kept: in this process (memory.py), or on a server that several pods share (redis.py).
 
-``state.py`` makes the stores that a configuration names, and imports only those: aiocache costs memory, redis more.
+``shelves.py`` makes the stores that a configuration names, and imports only those: aiocache costs memory, redis more.
 """

@@ -1,6 +1,6 @@
 """Owns the answers that this process keeps: a table bounded by bytes, from which what was unused longest goes first.
 
-``state.py`` makes one ``MemoryStore`` for all caches of the process; ``policies/cache.py`` and the admin API use it.
+``shelves.py`` makes one ``MemoryStore`` for all caches of the process; ``policies/cache.py`` and the admin API use it.
 ``MemoryBackend`` is the table as a backend of aiocache; the store goes straight to the table, which takes half a
 microsecond where aiocache's own path takes ten times as long, and which AIOCACHE_DISABLE does not switch off.
 

@@ -1,6 +1,6 @@
 """Owns the answers that several pods share on a Redis or Valkey server, through aiocache's cache for it.
 
-``state.py`` makes one ``RedisStore`` if the configuration has ``stores.shared``; ``policies/cache.py`` and the admin
+``shelves.py`` makes one ``RedisStore`` if the configuration has ``stores.shared``; ``policies/cache.py`` and the admin
 API use it. ``link.py`` says whether the server can be asked. What was to be forgotten must not come back with it:
 
 - What could not be deleted is remembered, and deleted before the store is up again. If that was too much to remember,
