@@ -95,10 +95,12 @@ class Body:
         self.resume()  # the source goes on to other messages
         if self._timer is not None:
             self._timer.cancel()
-        if self._sink is not None:
-            self._tell(self._sink)
-        if self.on_end is not None:
-            self.on_end(ending)
+        sink, self._sink = self._sink, None  # it may hold all that came, and the answer holds this body
+        if sink is not None:
+            self._tell(sink)
+        on_end, self.on_end = self.on_end, None  # it is the answer's: leave the collector no cycle
+        if on_end is not None:
+            on_end(ending)
 
     # --- the sink --------------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class Body:
                 return  # it wants no more, and has said so in the meantime
             self._give(data)
         if self._ended is not None and self._sink is sink:
+            self._sink = None
             self._tell(sink)
 
     def detach(self) -> None:
