@@ -266,6 +266,7 @@ class Cache:
         behind.why = "stale"
         self._look_at_stale(behind)
         flight = self._flight(behind)
+        behind.exchange.stale = None  # nobody will serve it, and it holds the exchange: leave the collector no cycle
         flight.behind = True
         self._begin(flight, proceed)
 
