@@ -71,7 +71,8 @@ def link(
     inner = _bridge(linker.attempts(), send)
     for exchange_policy in reversed(list(linker.exchange_policies())):
         inner = _before_proceed(exchange_policy, inner)
-    return Chain(api.name, route, _before_proceed(linker.observe(), inner), inner)
+    instant = policies.cache is not None
+    return Chain(api.name, route, _before_proceed(linker.observe(), inner), inner, instant)
 
 
 def _before_send(policy: AttemptPolicy, send: Send) -> Send:

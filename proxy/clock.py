@@ -156,11 +156,17 @@ class Clock:
         except TimeoutError:
             raise error from None
 
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        """Run ``work``, which lets no exception out: at once as far as it goes, then as a task that its owner keeps.
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work``, which lets no exception out, as a task that its owner keeps: for the hot path.
 
-        For the hot path: what needs no wait costs no task. None if it has ended. Tasks bear one name, since asyncio
-        would make up a new one for each.
+        All bear one name, since asyncio would make up a new one for each.
+        """
+        return asyncio.Task(work, loop=self.loop, name="call")
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """The same, at once as far as it goes: None if it has ended, and what needs no wait has cost no task.
+
+        What does wait costs more than with ``start``: for work that mostly does not.
         """
         try:
             waits_for = work.send(None)

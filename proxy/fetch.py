@@ -188,9 +188,9 @@ class Fetcher:
         flight.spool = None
         if spool.state == "complete":
             head.body = spool.body
-            self._clock.start(self._complete(flight, head, why_not))
+            self._clock.spawn(self._complete(flight, head, why_not), "end of a stored stream")
         elif spool.state == "overflowed":
-            self._clock.start(self._too_large(flight, head.status, why_not))
+            self._clock.spawn(self._too_large(flight, head.status, why_not), "end of a stored stream")
         else:
             self.land(flight, ConnectionReset(_BROKE_OFF))
 

@@ -398,6 +398,7 @@ class Chain:
     route: str
     proceed: Proceed
     inner: Proceed  # without ``observe``, for calls on behalf of another exchange
+    instant: bool = False  # many of its answers need no wait: they come from memory
 
 
 class ExchangePolicy(Protocol):

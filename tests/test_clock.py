@@ -238,7 +238,7 @@ async def test_the_real_clock() -> None:
 
 
 def test_work_that_needs_no_wait_costs_no_task() -> None:
-    """It has ended when ``start`` returns."""
+    """It has ended when ``begin`` returns."""
 
     async def scenario(clock: Clock) -> None:
         done: list[str] = []
@@ -246,7 +246,7 @@ def test_work_that_needs_no_wait_costs_no_task() -> None:
         async def work() -> None:
             done.append("at once")
 
-        assert clock.start(work()) is None
+        assert clock.begin(work()) is None
         assert done == ["at once"]
 
     virtual.run(scenario)
@@ -265,7 +265,7 @@ def test_work_that_waits_goes_on_as_a_task() -> None:
             await clock.sleep(1.0)
             done.append(asyncio.current_task())
 
-        task = clock.start(work())
+        task = clock.begin(work())
         assert done == ["begun"]
         answer.set_result("answer")
         assert task is not None
@@ -287,7 +287,7 @@ def test_work_may_be_cancelled_before_its_task_has_taken_over() -> None:
             finally:
                 done.append("cleaned up")
 
-        task = clock.start(work())
+        task = clock.begin(work())
         assert task is not None
         task.cancel()
         await asyncio.wait([task])

@@ -227,7 +227,8 @@ class AgentConnection:
             return
         exchange = Exchange(request, route.api, route.route, started)
         exchange.inform = self._inform
-        self._task = self._clock.start(self._serve(exchange, route.proceed))  # None: it is answered already
+        work = self._serve(exchange, route.proceed)
+        self._task = self._clock.begin(work) if route.instant else self._clock.start(work)
 
     def _begin_body(self, request: Request, rest: bytes) -> None:
         limit = self._door.body_limit
