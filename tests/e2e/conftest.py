@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.support.process import Document, Sidecar, write
+from tests.support.redis_server import RedisServer
 from tests.support.vendor import Vendor
 
 Start: TypeAlias = Callable[[Document], Sidecar]
@@ -99,3 +100,13 @@ def start(tmp_path: Path, launch: Callable[..., Sidecar]) -> Start:
 def vendor() -> Iterator[Vendor]:
     with Vendor() as running:
         yield running
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that keeps what it was told, even if it is killed."""
+    server = RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    try:
+        yield server.start()
+    finally:
+        server.kill()

@@ -1,4 +1,4 @@
-"""Agents that call without a pause, in a thread of their own, and count what became of every call. Used by tests/e2e.
+"""Agents that call without a pause, in a thread of their own, and note what became of every call. Used by tests/e2e.
 
 Over bare sockets: no client library: they retry what they lose, and it is the lost calls that are looked for.
 """
@@ -70,32 +70,63 @@ class Load:
                 writer.transport.abort()
 
     async def _talk(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        body = b"%d" % number
-        request = b"PUT %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (self.path.encode(), len(body), body)
         calls = 0
         while not self._stopping:
+            path = self._path(number, calls)
             try:
-                writer.write(request)
+                writer.write(self._request(path, number))
                 async with asyncio.timeout(_PATIENCE):
-                    status, close = await _answer(reader)
+                    status, body, close = await _answer(reader)
             except (OSError, EOFError, TimeoutError) as error:
                 self.lost.append(f"call {calls} of a connection of agent {number}: {error!r}")
                 return
             calls += 1
             self.answers[status] += 1
+            self._look(path, body)
             if close:
                 self.told_to_close += 1
                 return
 
+    def _path(self, number: int, calls: int) -> str:
+        """What an agent asks for next."""
+        return self.path
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
-    """(status, whether the connection ends) of a complete answer. Raises OSError, EOFError."""
+    def _request(self, path: str, number: int) -> bytes:
+        body = b"%d" % number
+        return b"PUT %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
+
+    def _look(self, path: str, body: bytes) -> None:
+        """What an agent makes of an answer."""
+
+
+@dataclass
+class Reading(Load):
+    """Agents that read many paths below ``path``, each in another order; an answer that names another is *wrong*."""
+
+    paths: int = 200
+    prefix: str = ""  # of a path, that the vendor does not see
+    wrong: list[str] = field(default_factory=list)
+
+    def _path(self, number: int, calls: int) -> str:
+        return f"{self.path}/{(number * 37 + calls * 13) % self.paths}"
+
+    def _request(self, path: str, number: int) -> bytes:
+        return f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+    def _look(self, path: str, body: bytes) -> None:
+        if f'"target": "{path.removeprefix(self.prefix)}"'.encode() not in body:
+            self.wrong.append(f"{path}: {body[:200]!r}")
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
+    """(status, body, whether the connection ends) of a complete answer. Raises OSError, EOFError."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    body = b""
     if b"transfer-encoding: chunked" in head:
         while size := int(await reader.readline(), 16):
-            await reader.readexactly(size + 2)
+            body += (await reader.readexactly(size + 2))[:-2]
         await reader.readline()
     else:
         length = head.partition(b"content-length: ")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length))
-    return int(head.split(b" ", 2)[1]), b"connection: close" in head
+        body = await reader.readexactly(int(length))
+    return int(head.split(b" ", 2)[1]), body, b"connection: close" in head

@@ -223,7 +223,7 @@ class Sidecar:
 
     # --- its metrics ---
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """The sum of all samples of this name that have these labels."""
         families = text_string_to_metric_families(self.get("/metrics", "metrics").text)
         return sum(
@@ -233,7 +233,7 @@ class Sidecar:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    def wait_value(self, expected: float, name: str, **labels: str) -> None:
+    def wait_value(self, expected: float, name: str, /, **labels: str) -> None:
         """Wait until ``value`` is at least ``expected``."""
         wait_until(lambda: self.value(name, **labels) >= expected, f"{name}{labels} >= {expected:g}")
 
