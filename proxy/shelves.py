@@ -77,7 +77,7 @@ class Shelves:
     @property
     def evictions(self) -> int:
         """Answers that made room for others."""
-        return 0 if self._memory is None else self._memory.evictions
+        return sum([store.evictions for store in (self._memory, self._redis) if store is not None])
 
     def drop_unused(self) -> None:
         """Let go of what was not asked for since the last call. Memory stays: what is in it may be wanted again."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.core import vary
-from proxy.core.stored import Stored, Variants
+from proxy.core.stored import MAX_VARIANTS, Stored, Variants
 from proxy.stores.base import StoreError
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from proxy.model import Headers
     from proxy.stores.base import CacheStore
-
-_MOST_SETS: Final = 4
-_MOST_VARIANTS: Final = 64
 
 
 class Found(NamedTuple):
@@ -100,15 +97,15 @@ class Shelf:
 
     async def _keep_variant(self, key: str, stored: Stored, seconds: float) -> None:
         present = await self.store.get(key)
-        old = present if isinstance(present, Variants) else Variants(self._nonce(), (), ())
+        old = present if isinstance(present, Variants) else Variants(self._nonce())
         names = tuple(name for name, _ in stored.vary)
         own = vary.key(key, old.nonce, stored.vary)
-        sets = (names, *(each for each in old.sets if each != names))[:_MOST_SETS]
+        sets = (names, *(each for each in old.sets if each != names))
         keys = (own, *(each for each in old.keys if each != own))
-        if keys[_MOST_VARIANTS:]:
-            await self.store.delete(keys[_MOST_VARIANTS:])
+        if keys[MAX_VARIANTS:]:
+            await self.store.delete(keys[MAX_VARIANTS:])
         await self.store.put(own, stored, seconds)
-        await self.store.put(key, Variants(old.nonce, sets, keys[:_MOST_VARIANTS]), seconds)
+        await self.store.put(key, Variants(old.nonce, sets, keys), seconds)
 
     async def forget(self, key: str) -> None:
         """Drop what is stored under ``key``, with all its variants. A store that is away is told when it is back."""
