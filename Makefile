@@ -25,7 +25,7 @@ endif
 
 test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path, against the compiled build
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
-	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/stores tests/wire tests/e2e
+	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/stores tests/wire tests/conformance tests/e2e tests/test_*.py
 
 lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
