@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import IO, Any, Final, TypeVar
 import httpx
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -29,6 +31,7 @@ TOKEN: Final = "token-of-the-test"
 PATIENCE: Final = 20.0  # seconds; what a busy machine may need, never what a test waits for
 ROOT: Final = Path(__file__).parents[2]
 COMMAND: Final = (sys.executable, "-m", "proxy")
+_PLAIN: Final[Any] = {"timeout": PATIENCE, "verify": False}  # all is http: reading certificates takes 20 ms a call
 
 
 def wait_until(condition: Callable[[], T], what: str = "the condition", seconds: float = PATIENCE) -> T:
@@ -203,14 +206,14 @@ class Sidecar:
         return f"http://127.0.0.1:{self.ports[listener]}{path}"
 
     def get(self, path: str, listener: str = "agent", **options: Any) -> httpx.Response:
-        return httpx.get(self.url(path, listener), timeout=PATIENCE, **options)
+        return httpx.get(self.url(path, listener), **_PLAIN, **options)
 
     def post(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.post(self.url(path), timeout=PATIENCE, **options)
+        return httpx.post(self.url(path), **_PLAIN, **options)
 
     def admin(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> httpx.Response:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
-        return httpx.request(method, self.url(path, "admin"), json=body, headers=headers, timeout=PATIENCE)
+        return httpx.request(method, self.url(path, "admin"), json=body, headers=headers, **_PLAIN)
 
     def connect(self, *, receive_buffer: int | None = None) -> socket.socket:
         """A bare connection of an agent's."""
@@ -225,13 +228,19 @@ class Sidecar:
 
     def value(self, name: str, /, **labels: str) -> float:
         """The sum of all samples of this name that have these labels."""
+        return sum(sample.value for sample in self._samples(name) if labels.items() <= sample.labels.items())
+
+    def values(self, name: str, label: str, /, **labels: str) -> Counter[str]:
+        """The same by the values of a label, less those that are 0."""
+        found: Counter[str] = Counter()
+        for sample in self._samples(name):
+            if sample.value and labels.items() <= sample.labels.items():
+                found[sample.labels[label]] += int(sample.value)
+        return found
+
+    def _samples(self, name: str) -> list[Sample]:
         families = text_string_to_metric_families(self.get("/metrics", "metrics").text)
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return [sample for family in families for sample in family.samples if sample.name == name]
 
     def wait_value(self, expected: float, name: str, /, **labels: str) -> None:
         """Wait until ``value`` is at least ``expected``."""
