@@ -10,6 +10,7 @@ import selectors
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.process import LOAD_CORE
@@ -28,11 +29,16 @@ class Load:
     p99: float
 
 
-def wrk(url: str, *, connections: int, seconds: float, script: str | None = None) -> Load:
-    """Run wrk; raises when any answer was not 2xx or any connection failed, since the figure would mean nothing."""
+def wrk(url: str, *, connections: int, seconds: float, script: str | None = None, fields: Sequence[str] = ()) -> Load:
+    """Run wrk; raises when any answer was not 2xx or any connection failed, since the figure would mean nothing.
+
+    ``fields`` are request fields as "Name: value"; ``script`` is told a word that no other run is told.
+    """
     argv = ["taskset", "--cpu-list", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency"]
     argv += ["-s", str(CONFIGS / script)] if script else []
-    result = subprocess.run([*argv, url], capture_output=True, text=True, check=True, timeout=seconds + 30)
+    argv += [word for field in fields for word in ("-H", field)]
+    argv += [url, "--", str(time.time_ns())]
+    result = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=seconds + 30)
     return parse(result.stdout)
 
 

@@ -14,13 +14,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.process import PROXY_CORE, Running, answers, free_ports, running, wait_until
 from bench.upstream import NGINX, Upstream, render
 
 HAPROXY = "/usr/sbin/haproxy"
+VARNISH = "/usr/sbin/varnishd"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Policies:
     attempts: int = 3
     budget_percent: int = 20
     first_byte: float = 60.0  # seconds
+    cache: int = 64  # MiB
+    redis_port: int | None = None  # answers are kept there; None: in memory
 
     def values(self, upstream: Upstream) -> dict[str, object]:
         milliseconds = round(self.first_byte * 1000)
@@ -39,29 +42,43 @@ class Policies:
             "BUDGET_PERCENT": self.budget_percent,
             "FIRST_BYTE_MS_AS_S": f"{self.first_byte:.3f}",
             "FIRST_BYTE_MS": milliseconds,
+            "CACHE_MIB": self.cache,
+            "SHARED": "off" if self.redis_port is None else f"redis://127.0.0.1:{self.redis_port}/0",
+            "STORE": "memory" if self.redis_port is None else "shared",
             "NGINX_SERVERS": f"server 127.0.0.1:{upstream.port} max_fails=0; " * self.attempts,
         }
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A proxy: its templates, its command (``{config}`` is the first template's file) and its version's."""
+    """A proxy: its templates, its command (``{config}`` is the first template's file) and its version's.
+
+    It has two ways to the upstream: one plain, and a second, which is by TLS, or in the rows of caches by its cache.
+    """
 
     name: str
     templates: Sequence[str]
     argv: Sequence[str]
     version: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
-    tls_path: str = ""  # where TLS is told by path, not by port
+    second_path: str = ""  # where the second way is told by path, not by port
+    cache_templates: Sequence[str] = ()  # instead of ``templates`` in the rows of caches; none: it has no cache
+    cache_per_caller: bool = True  # it can keep answers to calls with Authorization, for each caller his own
+    cache_grows: bool = True  # it takes memory as it fills, not from the start, and not in files
 
     def missing(self) -> bool:
         """Whether this machine lacks the program."""
         return shutil.which(self.argv[0]) is None
 
+    def as_cache(self) -> Peer:
+        """The same with a cache."""
+        return replace(self, templates=self.cache_templates)
+
     def said_version(self) -> str:
         """The first dotted number in what the program says of itself."""
         result = subprocess.run(self.version, capture_output=True, text=True, check=False, timeout=30)
-        found = re.search(r"\d+(\.\d+)+", result.stdout + result.stderr)
+        said = (result.stdout + result.stderr).replace(self.version[0], "")  # its own path may hold a version too
+        found = re.search(r"\d+(\.\d+)+", said)
         return found[0] if found else "unknown"
 
 
@@ -71,15 +88,19 @@ class Target:
 
     name: str
     port: int
-    tls_port: int
-    tls_path: str = ""
+    second_port: int
+    second_path: str = ""
     process: Running | None = None
+    metrics_port: int = 0
+    cache_per_caller: bool = True
 
-    def url(self, path: str, *, tls: bool = False) -> str:
-        """The address by which an agent calls ``path``; ``tls`` chooses the upstream with TLS."""
-        return (
-            f"http://127.0.0.1:{self.tls_port}{self.tls_path}{path}" if tls else f"http://127.0.0.1:{self.port}{path}"
-        )
+    def url(self, path: str) -> str:
+        """The address by which an agent calls ``path``."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def second_url(self, path: str) -> str:
+        """The same by the second way: by TLS, or by the cache."""
+        return f"http://127.0.0.1:{self.second_port}{self.second_path}{path}"
 
     @property
     def pid(self) -> int:
@@ -106,7 +127,14 @@ def envoy_binary() -> str:
 
 def backstay(name: str, program: str) -> Peer:
     """Backstay, as one of its two builds."""
-    return Peer(name, ["backstay.yaml"], [program, "run", "{config}"], [program, "version"], tls_path="/tls")
+    return Peer(
+        name,
+        ["backstay.yaml"],
+        [program, "run", "{config}"],
+        [program, "version"],
+        second_path="/second",
+        cache_templates=["backstay-cache.yaml"],
+    )
 
 
 def all_peers() -> list[Peer]:
@@ -114,12 +142,30 @@ def all_peers() -> list[Peer]:
     envoy = envoy_binary()
     traefik = script("traefik")
     quiet = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+    varnish = ["-F", "-f", "{config}", "-a", "plain=127.0.0.1:{port}", "-a", "cached=127.0.0.1:{second_port}"]
+    varnish += ["-s", "malloc,{cache}m", "-j", "none", "-n", "{folder}/varnish", "-T", "none"]
+    varnish += ["-p", "thread_pools=1", "-p", "vsl_space=1M"]
     return [
         backstay("Backstay", COMPILED),
         backstay("Backstay interpreted", script("backstay")),
         Peer("Envoy", ["envoy.yaml"], [envoy, "-c", "{config}", *quiet], [envoy, "--version"]),
-        Peer("nginx", ["nginx.conf"], [NGINX, "-p", "{folder}", "-c", "{config}", "-e", "stderr"], [NGINX, "-v"]),
-        Peer("HAProxy", ["haproxy.cfg"], [HAPROXY, "-db", "-f", "{config}"], [HAPROXY, "-v"]),
+        Peer(
+            "nginx",
+            ["nginx.conf"],
+            [NGINX, "-p", "{folder}", "-c", "{config}", "-e", "stderr"],
+            [NGINX, "-v"],
+            cache_templates=["nginx-cache.conf"],
+            cache_grows=False,
+        ),
+        Peer(
+            "HAProxy",
+            ["haproxy.cfg"],
+            [HAPROXY, "-db", "-f", "{config}"],
+            [HAPROXY, "-v"],
+            cache_templates=["haproxy-cache.cfg"],
+            cache_per_caller=False,
+            cache_grows=False,
+        ),
         Peer(
             "Traefik",
             ["traefik.yaml", "traefik-routes.yaml"],
@@ -127,16 +173,18 @@ def all_peers() -> list[Peer]:
             [traefik, "version"],
             env={"GOMAXPROCS": "1"},
         ),
+        # Without a row of its own in what is not about caches: it speaks no TLS to an upstream, and does not retry.
+        Peer("Varnish", [], [VARNISH, *varnish], [VARNISH, "-V"], cache_templates=["varnish.vcl"]),
     ]
 
 
 def configure(peer: Peer, folder: Path, upstream: Upstream, policies: Policies) -> tuple[Target, list[str]]:
     """Write the configuration of a proxy on free ports; returns where it will listen, and its command."""
-    plain, secure, metrics, admin = free_ports(4)
+    plain, second, metrics, admin = free_ports(4)
     values: dict[str, object] = {
         "DIR": folder,
         "PLAIN_PORT": plain,
-        "TLS_PORT": secure,
+        "SECOND_PORT": second,
         "METRICS_PORT": metrics,
         "ADMIN_PORT": admin,
         "UPSTREAM_PORT": upstream.port,
@@ -147,8 +195,17 @@ def configure(peer: Peer, folder: Path, upstream: Upstream, policies: Policies) 
     for template in peer.templates:
         (folder / template).write_text(render(template, values))
     config = str(folder / peer.templates[0])
-    argv = [part.format(config=config, folder=folder) for part in peer.argv]
-    return Target(peer.name, plain, plain if peer.tls_path else secure, peer.tls_path), argv
+    words = {"config": config, "folder": folder, "port": plain, "second_port": second, "cache": policies.cache}
+    argv = [part.format(**words) for part in peer.argv]
+    target = Target(
+        peer.name,
+        plain,
+        plain if peer.second_path else second,
+        peer.second_path,
+        metrics_port=metrics,
+        cache_per_caller=peer.cache_per_caller,
+    )
+    return target, argv
 
 
 @contextlib.contextmanager
@@ -161,7 +218,7 @@ def started(
     target, argv = configure(peer, own, upstream, policies or Policies())
     with running(peer.name, argv, own, core=PROXY_CORE, env=peer.env) as process:
         seconds = wait_until(lambda: answers(target.port), process)
-        yield Target(target.name, target.port, target.tls_port, target.tls_path, process), seconds
+        yield replace(target, process=process), seconds
 
 
 @contextlib.contextmanager

@@ -87,6 +87,15 @@ def wait_until(ready: Callable[[], bool], running: Running, *, seconds: float = 
     return time.perf_counter() - started
 
 
+def listens(port: int) -> bool:
+    """Whether anybody takes connections on this port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
 def answers(port: int, path: str = "/small") -> bool:
     """Whether a GET on this port is answered with 200."""
     try:
@@ -95,6 +104,14 @@ def answers(port: int, path: str = "/small") -> bool:
             return connection.recv(64).startswith((b"HTTP/1.1 200", b"HTTP/1.0 200"))
     except OSError:
         return False
+
+
+def family(pid: int) -> list[int]:
+    """A process and its descendants: the one that was started may only watch over the one that works."""
+    found = [pid]
+    for each in found:
+        found += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
+    return found
 
 
 def memory(pid: int, field: str = "VmRSS") -> float:
@@ -111,6 +128,9 @@ def forget_peak(pid: int) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used, user and system (proc(5), stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Processor time that a process and its descendants have used, user and system (proc(5), stat)."""
+    ticks = 0
+    for each in family(pid):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -10,7 +10,7 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 Samples = dict[str, dict[str, list[float]]]
@@ -25,6 +25,39 @@ class Row:
     title: str
     digits: int = 0
     less_direct: bool = False  # the direct way's value is taken off
+    ratio: tuple[str, str] | None = None  # one measured key by another, instead of a key that is measured itself
+
+
+ANSWERS = {
+    "small": "180-byte answer",
+    "small_auth": "180-byte answer, Authorization",
+    "medium": "4 KiB answer",
+    "medium_auth": "4 KiB answer, Authorization",
+}
+"""What is asked for over and over in the rows of caches (caching.py)."""
+
+
+def hits_and_forwards(suffix: str = "", digits: int = 0) -> tuple[Row, ...]:
+    """For each answer how it does out of the cache, and by the way without it."""
+    ways = {"hit": "out of the cache", "forward": "forwarded"}
+    return tuple(
+        Row(f"{way}_{case}{suffix}", f"{answer}, {told}", digits)
+        for case, answer in ANSWERS.items()
+        for way, told in ways.items()
+    )
+
+
+def gains() -> tuple[Row, ...]:
+    """For each answer what the cache makes of the way without it."""
+    rates = [
+        Row(f"gain_{case}", f"{answer}: requests per second", 2, ratio=(f"hit_{case}", f"forward_{case}"))
+        for case, answer in ANSWERS.items()
+    ]
+    times = [
+        Row(f"gain_{case}_cpu", f"{answer}: processor time", 2, ratio=(f"forward_{case}_cpu", f"hit_{case}_cpu"))
+        for case, answer in ANSWERS.items()
+    ]
+    return (*rates, *times)
 
 
 SECTIONS: Sequence[tuple[str, str, Sequence[Row]]] = (
@@ -72,6 +105,51 @@ SECTIONS: Sequence[tuple[str, str, Sequence[Row]]] = (
     ),
     ("Cost of the chain", "Every policy on, in process. Less is better.", (Row("chain", "µs per request", 1),)),
     (
+        "Answers out of a cache",
+        "Requests per second; wrk, 32 connections, one answer over and over, and that one forwarded. More is better.",
+        hits_and_forwards(),
+    ),
+    (
+        "Processor time of an answer out of a cache",
+        "Microseconds of the proxy's own, in the same runs. Less is better.",
+        hits_and_forwards("_cpu", 1),
+    ),
+    (
+        "What a cache gains",
+        "Answers out of the cache : forwarded; the first four may be held down by the load generator. More is better.",
+        gains(),
+    ),
+    (
+        "A cache that does not help",
+        "Microseconds of processor time for an answer of 180 bytes that nobody asks for twice. Less is better.",
+        (
+            Row("distinct_cpu", "forwarded, no cache", 1),
+            Row("stored_cpu", "forwarded and stored", 1),
+            Row("unstored_cpu", "forwarded, no-store", 1),
+        ),
+    ),
+    (
+        "Memory of a cache",
+        "Distinct answers of 200 B to 100 KiB, four times as much as it may take, have passed through it.",
+        (
+            Row("full_idle", "resident before, MB", 1),
+            Row("full", "resident afterwards, MB", 1),
+            Row("full_ratio", "of what it may take and the memory before", 2),
+            Row("full_bytes", "counted, MB", 1),
+            Row("full_evictions", "answers that made room"),
+        ),
+    ),
+    (
+        "Hits from a shared store",
+        "180-byte answer from a Redis server on this machine; latency in µs over the direct way, one connection.",
+        (
+            Row("redis", "requests per second, 32 connections"),
+            Row("redis_cpu", "processor time of a request, µs", 1),
+            Row("redis_p50", "added latency, p50", less_direct=True),
+            Row("redis_p99", "added latency, p99", less_direct=True),
+        ),
+    ),
+    (
         "An outage of 60 s, one call every 4 s",
         "`again` is the time from the end of the outage until the agent is served. Less is better.",
         (
@@ -109,6 +187,9 @@ class Results:
 
     def median(self, row: Row, target: str) -> float | None:
         """A target's median in a row, or None where it has no figure."""
+        if row.ratio is not None:
+            above, below = (self.median(replace(row, key=key, ratio=None), target) for key in row.ratio)
+            return None if above is None or below is None else above / below
         samples = self.samples.get(row.key, {})
         if target not in samples or (row.less_direct and target == "direct"):
             return None
@@ -134,7 +215,7 @@ def markdown(results: Results, targets: Sequence[str], settings: str) -> str:
     """The whole of RESULTS.md."""
     parts = ["# Results of `make bench`", "", introduction(results, settings)]
     for title, note, rows in SECTIONS:
-        measured = [row for row in rows if row.key in results.samples]
+        measured = [row for row in rows if any(results.median(row, name) is not None for name in targets)]
         if measured:
             parts += ["", f"## {title}", "", note, "", *table(results, measured, targets)]
     if results.failures:

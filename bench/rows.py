@@ -40,6 +40,7 @@ class Settings:
     seconds: float = 3.0  # of one run of wrk
     rounds: int = 3
     idle_connections: int = 8000
+    cache: int = 256  # MiB that a cache may take, and four times which passes through it
 
 
 Measure = Callable[[Target], dict[str, float]]
@@ -59,21 +60,26 @@ def tls(settings: Settings) -> Measure:
     """Small GET, TLS to the upstream; no direct way, since wrk would have to speak TLS itself, which measures wrk."""
 
     def measure(target: Target) -> dict[str, float]:
-        url = target.url("/small", tls=True)
-        return {} if target.process is None else throughput("tls", target, url, settings)
+        return {} if target.process is None else throughput("tls", target, target.second_url("/small"), settings)
 
     return measure
 
 
 def throughput(
-    name: str, target: Target, url: str, settings: Settings, *, script: str | None = None
+    name: str,
+    target: Target,
+    url: str,
+    settings: Settings,
+    *,
+    script: str | None = None,
+    fields: Sequence[str] = (),
 ) -> dict[str, float]:
     """Requests per second, and microseconds of the proxy's processor time for each request.
 
     The second figure holds on a machine that others use too: what they take is not counted.
     """
     before = 0.0 if target.process is None else cpu_seconds(target.pid)
-    load = wrk(url, connections=32, seconds=settings.seconds, script=script)
+    load = wrk(url, connections=32, seconds=settings.seconds, script=script, fields=fields)
     if target.process is None:
         return {name: load.rate}
     return {name: load.rate, f"{name}_cpu": (cpu_seconds(target.pid) - before) * 1e6 / load.requests}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import faults, report, rows
+from bench import caching, faults, report, rows
 from bench.load import wrk
 from bench.peers import Peer, Target, all_peers, fleet
 from bench.process import LOAD_CORE
@@ -33,7 +34,8 @@ STEADY: dict[str, Callable[[Settings], Measure]] = {
     "latency": rows.latency,
     "stream": rows.streaming_down,
 }
-GROUPS = (*STEADY, "upload", "start", "idle", "chain", "outage", "faulty")
+CACHED: dict[str, Callable[[Settings, Upstream], Measure]] = {"cached": caching.hits, "uncached": caching.misses}
+GROUPS = (*STEADY, "upload", "start", "idle", "chain", *CACHED, "cachemem", "redis", "outage", "faulty")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Bench:
     """One run: what is compared, how, and where the figures go."""
 
     peers: Sequence[Peer]
+    caches: Sequence[Peer]  # those of them that have one, with it
     settings: Settings
     plan: faults.Plan
     groups: frozenset[str]
@@ -53,6 +56,7 @@ class Bench:
             self.starts(origin)
             self.steady(origin)
             self.uploads(origin)
+            self.caching(origin)
         self.chain(origin)
         self.faults(origin.ca_file)
 
@@ -82,6 +86,22 @@ class Bench:
         if "upload" in self.groups:
             with rows.sink_fleet(self.peers, self.folder, origin.ca_file) as targets:
                 self.rounds("upload", rows.streaming_up(self.settings), targets)
+
+    def caching(self, origin: Upstream) -> None:
+        """The rows of caches."""
+        folder = self.folder / "caches"
+        folder.mkdir()
+        direct = Target("direct", origin.port, origin.tls_port)
+        chosen = [name for name in CACHED if name in self.groups]
+        with fleet(self.caches if chosen else (), folder, origin) as proxies:
+            for name in chosen:
+                self.rounds(name, CACHED[name](self.settings, origin), [direct, *proxies])
+        for peer in self.caches if "cachemem" in self.groups else ():
+            if peer.cache_grows:
+                self.take("cachemem", peer.name, partial(caching.full, peer, folder, origin, self.settings))
+        if "redis" in self.groups:
+            with caching.redis_fleet(self.caches, folder, origin) as targets:
+                self.rounds("redis", caching.from_redis(self.settings, origin), targets)
 
     def rounds(self, name: str, measure: Measure, targets: Sequence[Target]) -> None:
         """Every target once a round."""
@@ -149,23 +169,34 @@ def main() -> None:
     groups = frozenset(options.only.split(","))
     if unknown := groups - set(GROUPS):
         raise SystemExit(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    if "redis" in groups and shutil.which(caching.REDIS) is None:
+        print(f"{caching.REDIS} is not installed: left out", file=sys.stderr)
+        groups -= {"redis"}
     if (os.cpu_count() or 1) < 2:
         raise SystemExit("the bench needs two cores: one for the proxy, one for the load")
     os.sched_setaffinity(0, {LOAD_CORE})
     settings = Settings(seconds=options.seconds, rounds=options.rounds)
     plan = faults.Plan()
     if options.quick:
-        settings = Settings(seconds=1.0, rounds=1, idle_connections=1000)
+        settings = Settings(seconds=1.0, rounds=1, idle_connections=1000, cache=32)
         plan = faults.Plan(outage=12.0, after=16.0, calls=200)
     peers = chosen_peers(options.peers)
     results = Results(versions={peer.name: peer.said_version() for peer in peers})
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="backstay-bench-") as folder:
-        Bench(peers, settings, plan, groups, Path(folder), results).run()
+    plain = [peer for peer in peers if peer.templates]
+    caches = [peer.as_cache() for peer in peers if peer.cache_templates]
+    with tempfile.TemporaryDirectory(prefix="backstay-bench-", dir=memory_backed()) as folder:
+        Bench(plain, caches, settings, plan, groups, Path(folder), results).run()
     finish(
         results, peers, settings, partial=options.quick or bool(options.peers) or groups != set(GROUPS), options=options
     )
     print(f"{time.monotonic() - began:.0f} s")
+
+
+def memory_backed() -> str | None:
+    """Where files cost no disk, so that none waits for one: nginx keeps a cache in files."""
+    folder = "/dev/shm"
+    return folder if os.path.isdir(folder) and shutil.disk_usage(folder).free > 1 << 30 else None  # noqa: PTH112
 
 
 def finish(
@@ -175,7 +206,7 @@ def finish(
     targets = [*(peer.name for peer in peers), "direct"]
     told = (
         f"Medians of {settings.rounds} interleaved rounds of {settings.seconds:g} s; "
-        f"{settings.idle_connections:,} idle connections."
+        f"{settings.idle_connections:,} idle connections; a cache of {settings.cache} MiB."
     )
     print(report.markdown(results, targets, told))
     if not partial or options.write:

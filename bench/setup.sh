@@ -5,13 +5,14 @@ set -euo pipefail
 
 missing=()
 [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+[ -x /usr/sbin/varnishd ] || missing+=(varnish)
 if [ "${1:-}" = conformance ]; then
-  [ -x /usr/sbin/varnishd ] || missing+=(varnish)
   [ -x /usr/sbin/squid ] || missing+=(squid)
   command -v npm >/dev/null || missing+=(nodejs npm)
 else
   command -v wrk >/dev/null || missing+=(wrk)
   [ -x /usr/sbin/haproxy ] || missing+=(haproxy)
+  command -v redis-server >/dev/null || missing+=(redis-server)
 fi
 command -v taskset >/dev/null || missing+=(util-linux)
 [ "${#missing[@]}" = 0 ] && exit

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
 
+from bench.caching import CASES, distinct
 from bench.faults import Calls, outage_figures
 from bench.load import parse
 from bench.peers import Peer, Policies, all_peers, configure
-from bench.report import SECTIONS, Results, Row, cell, markdown
-from bench.upstream import Upstream, small_body
+from bench.report import ANSWERS, SECTIONS, Results, Row, cell, markdown
+from bench.upstream import SIZES, Upstream, render, small_body
 from proxy.config.load import load
+from proxy.core.cache import CacheSettings
 
 WRK = """Running 1s test @ http://127.0.0.1:1/small
   1 threads and 32 connections
@@ -41,10 +44,15 @@ def test_a_run_in_which_calls_failed_gives_no_figure(trouble: str) -> None:
         parse(WRK + trouble + "\n")
 
 
-@pytest.mark.parametrize("peer", all_peers(), ids=lambda peer: peer.name)
+PLAIN = [peer for peer in all_peers() if peer.templates]
+CACHES = [peer.as_cache() for peer in all_peers() if peer.cache_templates]
+
+
+@pytest.mark.parametrize("peer", [*PLAIN, *CACHES], ids=lambda peer: peer.name)
 def test_every_template_is_filled(tmp_path: Path, peer: Peer) -> None:
-    """No @NAME@ is left in a configuration."""
-    configure(peer, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies())
+    """No @NAME@ and no {name} is left in a configuration or a command."""
+    _, command = configure(peer, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies())
+    assert not any("{" in word for word in command)
     for template in peer.templates:
         assert not re.search(r"@[A-Z_]+@", (tmp_path / template).read_text())
 
@@ -60,6 +68,58 @@ def test_backstay_is_measured_with_every_policy_on(tmp_path: Path) -> None:
         assert api.policies.rate_limit is not None
         assert api.policies.retry is not None
         assert (api.policies.retry.attempts, api.policies.retry.budget) == (4, 0.5)
+
+
+def test_a_cache_is_measured_with_the_policies_of_the_other_rows(tmp_path: Path) -> None:
+    """Both ways to the upstream have them all; the second has a cache too, as it is by default, as large as asked."""
+    policies = Policies(cache=256)
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    for peer in (all_peers()[0], all_peers()[0].as_cache()):
+        configure(peer, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), policies)
+    usual = load([tmp_path / "backstay.yaml"], {}).apis[0].policies
+    config = load([tmp_path / "backstay-cache.yaml"], {})
+    plain, cached = config.apis
+    assert plain.policies == usual
+    assert cached.policies == replace(usual, cache=CacheSettings())
+    assert (config.limits.memory_cache, config.stores_shared) == (256 << 20, None)
+
+
+def test_answers_are_shared_where_there_is_a_redis_server(tmp_path: Path) -> None:
+    """The rows of the shared store measure it, and not memory."""
+    configure(CACHES[0], tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies(redis_port=3))
+    config = load([tmp_path / "backstay-cache.yaml"], {})
+    assert config.stores_shared == "redis://127.0.0.1:3/0"
+    assert config.apis[1].policies.cache == CacheSettings(store="shared")
+
+
+@pytest.mark.parametrize("peer", CACHES, ids=lambda peer: peer.name)
+def test_the_cache_has_a_way_of_its_own(tmp_path: Path, peer: Peer) -> None:
+    """Else the rows would compare it with itself."""
+    target, _ = configure(peer, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies())
+    assert target.url("/x") != target.second_url("/x")
+
+
+def test_every_case_of_a_cache_has_a_name_in_the_report() -> None:
+    """One without would be measured and not shown."""
+    assert list(ANSWERS) == [case.name for case in CASES]
+
+
+def test_distinct_answers_add_up_to_what_is_asked_for() -> None:
+    """No path comes twice, each run has the same ones, and all the sizes are among them."""
+    paths = list(distinct(64 << 20))
+    sizes = [int(path.split("/")[3]) for path in paths]
+    assert 0 <= sum(sizes) - (64 << 20) < max(SIZES)
+    assert len(set(paths)) == len(paths)
+    assert paths == list(distinct(64 << 20))
+    assert set(sizes) == set(SIZES)
+    assert (min(SIZES), max(SIZES)) == (200, 100 * 1024)
+
+
+def test_the_upstream_says_what_may_be_kept() -> None:
+    """A cache that may keep nothing, or everything, would make the rows meaningless."""
+    lines = [line.strip() for line in render("upstream.conf", {}).splitlines()]
+    for way, control in (("/fresh/", "max-age=3600"), ("/no-store/", "no-store")):
+        assert all(f"Cache-Control {control};" in line for line in lines if way in line)
 
 
 def test_the_small_answer_has_180_bytes() -> None:
@@ -89,6 +149,16 @@ def test_latency_is_reported_less_the_direct_way() -> None:
     row = Row("p50", "p50", less_direct=True)
     assert results.median(row, "Envoy") == 95.0
     assert results.median(row, "direct") is None
+
+
+def test_what_a_cache_gains_is_one_row_by_another() -> None:
+    """A target that lacks one of the two has no figure, and a table of nothing but ratios has its lines."""
+    results = Results()
+    for target, key, value in (("A", "hit_small", 90.0), ("A", "forward_small", 60.0), ("B", "forward_small", 60.0)):
+        results.add(target, {key: value})
+    page = markdown(results, ["A", "B", "direct"], "Medians.")
+    assert "| | A |" in page
+    assert "| 180-byte answer: requests per second | 1.50 |" in page
 
 
 def test_the_report_names_the_machine_by_cores_and_processor_alone() -> None:
