@@ -49,10 +49,11 @@ def test_each_credential_has_its_own_bucket(start: Start, vendor: Vendor) -> Non
 
 
 def test_each_try_spends_a_token(start: Start, vendor: Vendor) -> None:
-    """A retry is a call to the vendor like any other."""
+    """A retry is a call to the vendor like any other; one that is refused leaves the agent the vendor's last word."""
     retry = {"attempts": 3, "backoff": {"base": "1ms", "max": "5ms"}}
     limit = {"rate": "1/m", "burst": 2}
     sidecar = start(document({"shop": {"url": vendor.url, "rate_limit": limit, "retry": retry, "breaker": False}}))
     vendor.mode = "failing"
-    assert sidecar.get("/shop/echo").status_code == 429
+    assert sidecar.get("/shop/echo").status_code == 503
     assert len(vendor.calls) == 2
+    assert sidecar.value("backstay_ratelimit_decisions_total", decision="limited") == 1
