@@ -101,11 +101,17 @@ class Link:
         self._returning = self._clock.spawn(self._return(self._pause if again else 0.0), f"{self._name} returns")
 
     async def _begin(self) -> None:
-        """The first greeting tells whether the server is there, before a call depends on it."""
+        """The first greeting tells whether the server is there, before a call depends on it.
+
+        A second one decides: this process is still starting, and may have been too busy to hear the first answer.
+        """
         try:
             await self._greet()
-        except StoreError as error:
-            self.fall(error.why)
+        except StoreError:
+            try:
+                await self._greet()
+            except StoreError as error:
+                self.fall(error.why)
 
     async def _return(self, pause: float) -> None:
         while True:

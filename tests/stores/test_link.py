@@ -88,6 +88,25 @@ def test_the_first_greeting_finds_a_server_that_is_away() -> None:
     run(scenario, state="gone")
 
 
+def test_one_greeting_that_is_missed_at_the_start_is_no_fall(caplog: pytest.LogCaptureFixture) -> None:
+    """A process that is busy with its own start does not take that for a server that is away."""
+
+    async def linked(clock: Clock) -> None:
+        server = Server(clock)
+
+        async def greet() -> None:
+            server.state = "there" if server.greeted else "no answer in 100 ms"
+            await server.greet()
+
+        link = Link("server", clock, greet, refusals=(LookupError,), connections=4)
+        await virtual.turn()
+        assert (link.up, len(server.greeted)) == (True, 2)
+        await link.close()
+
+    virtual.run(linked)
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(("state", "why"), [("gone", "gone"), ("deaf", "no answer in 100 ms")])
 def test_after_a_failure_everything_fails_at_once(state: str, why: str) -> None:
     """The first caller waits for a tenth of a second at most, the others for nothing; the server is left alone."""
