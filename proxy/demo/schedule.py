@@ -10,6 +10,8 @@ this vendor before. So both vendors treat the first try of a call alike, and a r
     healthy    a lull, so that the retries of flaky calls do not run into the outage and blur both
     outage     half are answered with 503, half are never answered
     recovered  as healthy
+
+The price list is read again and again, so a read has no number: its fate follows from how often it was read here.
 """
 
 from __future__ import annotations
@@ -20,6 +22,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.demo import DURATION
+
+READ_EACH: Final = 2
+"""How many calls of an agent there are to one read of the price list."""
+PRICES: Final = -1
+"""The number under which the price list has its fate."""
+
+MAX_AGE: Final = 1
+"""Seconds for which the price list is fresh, by the vendor's word."""
 
 _OUTAGE: Final = 20.0
 _LULL: Final = 1.5
@@ -90,6 +100,11 @@ class Schedule:
     def calls(self) -> int:
         """How many calls each agent makes."""
         return int(self.duration / self.every)
+
+    @property
+    def reads(self) -> int:
+        """How often each agent reads the price list."""
+        return -(-self.calls // READ_EACH)
 
     @property
     def patience(self) -> float:

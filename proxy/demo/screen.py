@@ -112,15 +112,26 @@ class Lines(Silent):
 
 
 def line(frame: Frame) -> str:
-    """A frame in one line: how the calls of this phase went so far."""
-    direct, ours = (_brief(frame, view) for view in (frame.direct, frame.backstay))
-    moment = min(frame.moment, frame.schedule.duration)
-    return f"{moment:5.1f} s  direct: {direct}  |  backstay: {ours}, breaker {frame.breaker}"
+    """A frame as text: how the calls of this phase went so far, and below them the reads of the price list."""
+    direct, ours = frame.direct, frame.backstay
+    moment = f"{min(frame.moment, frame.schedule.duration):5.1f} s  "
+    calls, breaker = f"direct: {_brief(frame, direct)}", f"breaker {frame.breaker}"
+    prices = f"prices: {_reads(frame, direct)}".ljust(len(calls))
+    return (
+        f"{moment}{calls}  |  backstay: {_brief(frame, ours)}, {breaker}\n"
+        f"{' ' * len(moment)}{prices}  |  prices: {_reads(frame, ours)}"
+    )
 
 
 def _brief(frame: Frame, view: View) -> str:
     so_far = view.record.figures(frame.phase)
     return f"{percent(so_far.ratio):>6} ok, worst {seconds(so_far.worst):>7}, {view.waiting:2} waiting"
+
+
+def _reads(frame: Frame, view: View) -> str:
+    so_far = view.record.read_figures(frame.phase)
+    told = f"{so_far.fresh} fresh, {so_far.failed} failed"
+    return f"{told}, {so_far.stale} stale" if so_far.stale else told
 
 
 class Picture:
@@ -185,6 +196,20 @@ def _wait_for_failure(_: Frame, view: View) -> str:
     return seconds(figures([call for call in view.record.calls if not call.ok]).mean)
 
 
+def _prices(_: Frame, view: View) -> Text:
+    """Fresh; old, and marked as such; none."""
+    from rich.text import Text
+
+    every = view.record.read_figures()
+    return Text.assemble(
+        (f"{every.fresh} fresh", "green"),
+        ", ",
+        (f"{every.stale} stale", "yellow" if every.stale else "dim"),
+        ", ",
+        (f"{every.failed} failed", "red" if every.failed else "dim"),
+    )
+
+
 def _percentiles(_: Frame, view: View) -> str:
     every = view.record.figures()
     return f"{seconds(every.p50)} / {seconds(every.p99)}"
@@ -240,6 +265,7 @@ _ROWS: Final[tuple[tuple[str, Callable[[Frame, View], str | Text]], ...]] = (
     ("requests to the dead vendor", _reached),
     ("all calls: answered", _success),
     ("all calls: p50 / p99", _percentiles),
+    ("reads of the price list", _prices),
     ("circuit breaker now", _breaker),
     ("the vendor over time", _plot),
     ("its calls: [green]good[/], [yellow]mixed[/], [red]bad[/]", _cells),

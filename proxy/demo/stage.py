@@ -19,7 +19,7 @@ from typing import Final
 
 from proxy.clock import Clock
 from proxy.demo import DURATION, SEED
-from proxy.demo.schedule import Phase, Schedule
+from proxy.demo.schedule import READ_EACH, Phase, Schedule
 from proxy.demo.screen import Frame, Screen, View, choose
 from proxy.demo.sidecar import Sidecar, end
 from proxy.demo.stats import Record
@@ -54,7 +54,8 @@ class Side:
         schedule = self._schedule
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "proxy.demo.agent", base),
-            *("--calls", str(schedule.calls), "--every", str(schedule.every), "--timeout", str(schedule.patience)),
+            *("--calls", str(schedule.calls), "--every", str(schedule.every), "--read-each", str(READ_EACH)),
+            *("--timeout", str(schedule.patience)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -74,7 +75,7 @@ class Side:
 
     def outcome(self) -> Outcome:
         """What became of this side so far."""
-        return Outcome(self.record, self.vendor.arrivals)
+        return Outcome(self.record, self.vendor.arrivals, self.vendor.reads)
 
     async def stop(self) -> None:
         """End the agent and the vendor."""

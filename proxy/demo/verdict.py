@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.demo.schedule import Phase, Schedule
-from proxy.demo.stats import Figures, Record
+from proxy.demo.schedule import MAX_AGE, Phase, Schedule
+from proxy.demo.stats import Figures, Reads, Record
 
 HOW_TO: Final = """\
 Put Backstay before a real API: save this as backstay.yaml,
@@ -27,6 +27,7 @@ Put Backstay before a real API: save this as backstay.yaml,
         timeout: {first_byte: 10s}
         breaker: {}
         retry: {}
+        cache: {}
 
 run `backstay run backstay.yaml` (in a clone: `.venv/bin/backstay run backstay.yaml`), and give your
 agent the base URL http://127.0.0.1:7070/github in place of https://api.github.com. Nothing else in
@@ -41,6 +42,7 @@ class Outcome:
 
     record: Record
     arrivals: Sequence[float]  # of requests at the vendor, in seconds since the start
+    reads: Sequence[float] = ()  # those of them that were for the price list
 
     def reached(self, phase: Phase) -> int:
         """How many requests came to the vendor in ``phase``."""
@@ -63,6 +65,16 @@ class Outcome:
             "reached_vendor_in_outage": self.reached(Phase.OUTAGE),
             "reached_vendor_in_second_half_of_outage": self.reached_late(),
             "served_again_after": _rounded(self.record.served_again()),
+            "phases": phases,
+            "reads": self._reads_as_json(),
+        }
+
+    def _reads_as_json(self) -> dict[str, Any]:
+        phases = {phase.value: self.record.read_figures(phase).as_json() for phase in Phase}
+        return {
+            **self.record.read_figures().as_json(),
+            "reached_vendor": len(self.reads),
+            "fresh_again_after": _rounded(self.record.fresh_again()),
             "phases": phases,
         }
 
@@ -90,6 +102,7 @@ class Verdict:
         flaky = _failed_share(direct, Phase.FLAKY), _failed_share(ours, Phase.FLAKY)
         worst = ours.record.figures(Phase.OUTAGE).worst
         settled = ours.record.settled()
+        reads = direct.record.read_figures(Phase.OUTAGE), ours.record.read_figures(Phase.OUTAGE)
         return (
             Check("both agents made every call", _complete(direct) and _complete(ours)),
             Check("a flaky vendor fails fewer calls through Backstay", flaky[1] < flaky[0] / 4),
@@ -97,6 +110,9 @@ class Verdict:
                   ours.reached_late() * 3 < direct.reached_late()),
             Check("in the outage no call through Backstay waits for the client's timeout",
                   worst is not None and worst < self.schedule.patience),
+            Check("in the outage every read through Backstay is answered, from what is stored, and no direct one",
+                  reads[0].failed == reads[0].reads and reads[1].failed == 0 and reads[1].stale > 0),
+            Check("every old answer says that it is old", ours.record.read_figures().passed_off == 0),
             Check("after the outage the agent is served again",
                   settled is not None and settled < self.schedule.span(Phase.RECOVERED).length),
         )  # fmt: skip
@@ -113,6 +129,7 @@ class Verdict:
             "seed": self.schedule.seed,
             "duration": self.schedule.duration,
             "calls": self.schedule.calls,
+            "reads": self.schedule.reads,
             "outage": self.schedule.span(Phase.OUTAGE).length,
             "direct": self.direct.as_json(),
             "backstay": self.backstay.as_json(),
@@ -122,10 +139,10 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """The verdict in plain sentences, each line short enough for a terminal."""
-        told = (self._flaky(), self._outage(), self._recovered(), self._summary())
+        told = (self._flaky(), self._outage(), self._reads(), self._recovered(), self._summary())
         lines = _fold(
-            f"Two copies of one agent made the same {self.schedule.calls} calls at the same moments, each to its own "
-            "copy of the vendor."
+            f"Two copies of one agent made the same {self.schedule.calls} calls, and read one price list "
+            f"{self.schedule.reads} times, at the same moments, each at its own copy of the vendor."
         )
         for part in told:
             lines.append("")
@@ -147,6 +164,16 @@ class Verdict:
         if advice := (self.backstay.record.problem() or {}).get("advice"):
             yield f'{_OURS}the agent was told: "{advice}"'
 
+    def _reads(self) -> Iterator[str]:
+        direct, ours = (side.record.read_figures(Phase.OUTAGE) for side in (self.direct, self.backstay))
+        yield f"The price list may be kept by caches for {MAX_AGE} s, and the agent went on reading it in the outage."
+        yield f"{_DIRECT}{_failures(direct)}."
+        fresh = f"{ours.fresh} were fresh, " if ours.fresh else ""
+        marked = f"{ours.stale} were old and said so (Backstay-Outcome: stale), the oldest {seconds(ours.oldest)} old"
+        yield f"{_OURS}{_failures(ours)}: {fresh}{marked}."
+        every = self.backstay.record.read_figures()
+        yield f"{_OURS}all {every.reads} reads of the story cost the vendor {len(self.backstay.reads)} requests."
+
     def _recovered(self) -> Iterator[str]:
         direct, ours = (side.record.served_again() for side in (self.direct, self.backstay))
         yield "The vendor came back."
@@ -157,7 +184,8 @@ class Verdict:
         if self.passed:
             yield (
                 "Verdict: with Backstay the agent hardly noticed that the vendor was flaky. In the outage its calls "
-                "failed at once, with words it can act on, instead of hanging; and the vendor was left in peace."
+                "failed at once, with words it can act on, instead of hanging; it went on reading what was known, "
+                "marked as old; and the vendor was left in peace."
             )
             return
         yield "Verdict: the demonstration did not show what it should. What did not come true:"
@@ -175,7 +203,7 @@ _WIDTH: Final = 100
 def _fold(sentence: str) -> list[str]:
     """A sentence in lines of at most ``_WIDTH`` characters, aligned with its own indentation."""
     indent = " " * len(_DIRECT) if sentence.startswith("  ") else ""
-    return textwrap.wrap(sentence, _WIDTH, subsequent_indent=indent, break_long_words=False)
+    return textwrap.wrap(sentence, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def seconds(value: float | None) -> str:
@@ -195,9 +223,10 @@ def percent(value: float | None) -> str:
     return "99.9%" if text == "100.0%" else text
 
 
-def _failures(figures: Figures) -> str:
-    failed = {0: "none", figures.calls: "all"}.get(figures.failed, str(figures.failed))
-    return f"{failed} of {figures.calls} calls failed"
+def _failures(figures: Figures | Reads) -> str:
+    what, number = ("calls", figures.calls) if isinstance(figures, Figures) else ("reads", figures.reads)
+    failed = {0: "none", number: "all"}.get(figures.failed, str(figures.failed))
+    return f"{failed} of {number} {what} failed"
 
 
 def _waits(figures: Figures) -> str:
@@ -210,7 +239,8 @@ def _hits(side: Outcome) -> str:
 
 
 def _complete(side: Outcome) -> bool:
-    return len(side.record.calls) == side.record.schedule.calls
+    record = side.record
+    return (len(record.calls), len(record.reads)) == (record.schedule.calls, record.schedule.reads)
 
 
 def _failed_share(side: Outcome, phase: Phase) -> float:

@@ -48,6 +48,7 @@ def test_the_vendor_stays_recovered_after_the_end() -> None:
 def test_agents_make_ten_calls_a_second_and_more_in_a_short_story() -> None:
     """A short story still has something to count."""
     assert Schedule(1, 45).calls == 450
+    assert Schedule(1, 45).reads == 225
     assert Schedule(1, 45).every == pytest.approx(0.1)
     assert Schedule(1, 6).calls == 150
 

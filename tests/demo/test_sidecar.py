@@ -69,6 +69,7 @@ def test_only_addresses_change_in_a_story_of_usual_length() -> None:
     assert derived["listen"] == {"agent": "127.0.0.1:0", "metrics": "127.0.0.1:0", "admin": "off"}
     assert derived["apis"]["shop"]["url"] == "http://127.0.0.1:1"
     assert derived["apis"]["shop"]["retry"] == shipped["apis"]["shop"]["retry"]
+    assert derived["apis"]["shop"]["routes"] == shipped["apis"]["shop"]["routes"]
     assert derived["apis"]["shop"]["breaker"]["open"] == "2000ms"
 
 

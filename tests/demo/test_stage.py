@@ -32,5 +32,10 @@ def test_a_short_demonstration_shows_what_it_should() -> None:
     direct, ours = found["direct"], found["backstay"]
     assert direct["calls"] == ours["calls"] == found["calls"]
     assert ours["phases"]["flaky"]["failed"] < direct["phases"]["flaky"]["failed"]
+    reads = ours["reads"]["phases"]["outage"]
+    assert (reads["failed"], reads["passed_off"]) == (0, 0)
+    assert reads["stale"] > 0
+    assert direct["reads"]["phases"]["outage"]["failed"] == direct["reads"]["phases"]["outage"]["reads"]
+    assert ours["reads"]["reached_vendor"] < direct["reads"]["reached_vendor"]
     assert found["problem"]["reason"] == "circuit_open"
     assert found["problem"]["advice"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from proxy.demo.schedule import Phase, Schedule
-from proxy.demo.stats import Call, Record
+from proxy.demo.stats import Call, Read, Record
 from proxy.demo.verdict import HOW_TO, Outcome, Verdict, percent, seconds
 
 SCHEDULE = Schedule(1, 45)
@@ -16,9 +16,31 @@ DOWN = SCHEDULE.span(Phase.OUTAGE)
 ADVICE = "The shop API is failing; Backstay will try it again in 2 s."
 
 
-def side(judge: Callable[[int, Phase], Call], reached: int) -> Outcome:
+def side(judge: Callable[[int, Phase], Call], reached: int, read: Callable[[float], Read] | None = None) -> Outcome:
+    read = read or (direct_read if judge is direct_call else backstay_read)
     calls = [judge(number, SCHEDULE.phase_at(number / 10)) for number in range(SCHEDULE.calls)]
-    return Outcome(Record(SCHEDULE, calls), [DOWN.start + number / reached * DOWN.length for number in range(reached)])
+    arrivals = [DOWN.start + number / reached * DOWN.length for number in range(reached)]
+    return Outcome(Record(SCHEDULE, calls, reads(read)), arrivals, arrivals[::10])
+
+
+def reads(judge: Callable[[float], Read]) -> list[Read]:
+    return [judge(number / 5) for number in range(SCHEDULE.reads)]
+
+
+def fresh_read(at: float) -> Read:
+    return Read(int(at * 5), at, 0.04, 200, as_of=at)
+
+
+def direct_read(at: float) -> Read:
+    return Read(int(at * 5), at, 10.0, 0) if DOWN.start <= at < DOWN.end else fresh_read(at)
+
+
+def backstay_read(at: float) -> Read:
+    if DOWN.start + 1 <= at < DOWN.end:
+        age = round(at - DOWN.start)
+        mark = f"backstay; fwd=stale; ttl=-{age}; detail=circuit_open"
+        return Read(int(at * 5), at, 0.002, 200, "stale", mark, age=age, as_of=DOWN.start)
+    return fresh_read(at)
 
 
 def good(number: int) -> Call:
@@ -96,6 +118,26 @@ def test_an_agent_that_is_never_served_again_fails() -> None:
     ]
 
 
+READS_FAIL = "in the outage every read through Backstay is answered, from what is stored, and no direct one"
+
+
+def test_a_read_that_fails_through_backstay_fails() -> None:
+    """An outage costs no read; and where nothing was served from the store, nothing was shown."""
+    assert failed(Verdict(SCHEDULE, side(direct_call, 200), side(backstay_call, 12, direct_read))) == [READS_FAIL]
+    assert failed(Verdict(SCHEDULE, side(direct_call, 200), side(backstay_call, 12, fresh_read))) == [READS_FAIL]
+
+
+def test_an_old_answer_that_is_passed_off_as_fresh_fails() -> None:
+    """The agent must be able to tell."""
+
+    def unmarked(at: float) -> Read:
+        return Read(100, at, 0.002, 200, as_of=DOWN.start) if at == 20.0 else backstay_read(at)
+
+    assert failed(Verdict(SCHEDULE, side(direct_call, 200), side(backstay_call, 12, unmarked))) == [
+        "every old answer says that it is old"
+    ]
+
+
 def test_missing_calls_fail() -> None:
     """An agent that died proves nothing."""
     dead = Outcome(Record(SCHEDULE), [])
@@ -110,6 +152,10 @@ def test_the_sentences_tell_both_sides_of_each_phase() -> None:
     assert "direct all of 200 calls failed, after 10.0 s on average" in text
     assert "The dead vendor was hit 12 times, 6 of them in the second half." in text
     assert ADVICE in text
+    assert "direct all of 100 reads failed." in text
+    assert "none of 100 reads failed: 5 were fresh, 95 were old and said so" in text
+    assert "the oldest 20.0 s old." in text
+    assert "all 225 reads of the story cost the vendor 2 requests." in text
     assert "Verdict: with Backstay" in text
 
 
@@ -137,7 +183,12 @@ def test_json_holds_the_figures_of_both_sides_and_phases() -> None:
     assert found["backstay"]["phases"]["flaky"]["failed"] == 0
     assert found["backstay"]["served_again_after"] == pytest.approx(0.04, abs=0.1)
     assert found["problem"]["reason"] == "circuit_open"
-    assert len(found["checks"]) == 5
+    assert found["reads"] == 225
+    assert found["backstay"]["reads"]["phases"]["outage"]["stale"] == 95
+    assert found["backstay"]["reads"]["reached_vendor"] == 2
+    assert found["backstay"]["reads"]["fresh_again_after"] == pytest.approx(0.04, abs=0.3)
+    assert found["direct"]["reads"]["phases"]["outage"]["failed"] == 100
+    assert len(found["checks"]) == 7
 
 
 @pytest.mark.parametrize(
