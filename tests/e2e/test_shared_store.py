@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,28 @@ def is_hit(sidecar: Sidecar, path: str) -> bool:
     return bool(answer.headers.get("backstay-outcome") == "hit")
 
 
+def wait_hit(sidecar: Sidecar, path: str) -> None:
+    """Wait until this answer is shared; a machine that is busy may lose one, for a store has 100 ms for everything."""
+    wait_until(lambda: is_hit(sidecar, path), f"{path} being a hit")
+
+
+def wait_same(sidecar: Sidecar, path: str, headers: dict[str, str], body: bytes) -> None:
+    """Wait until this answer is a hit, which has to be the one that was stored."""
+
+    def same() -> bool:
+        answer = sidecar.get(path, headers=headers)
+        hit = bool(answer.headers.get("backstay-outcome") == "hit")
+        assert not hit or answer.content == body
+        return hit
+
+    wait_until(same, f"{path} being a hit")
+
+
+def wait_hits(sidecar: Sidecar) -> None:
+    """Wait until more of what is read comes from the store."""
+    sidecar.wait_value(sidecar.value(RESULTS, result="hit") + 1, RESULTS, result="hit")
+
+
 def notice(sidecar: Sidecar, *, up: bool) -> None:
     """Wait until the sidecar knows; that the server is away shows when it is asked."""
 
@@ -100,26 +123,26 @@ def two(partners: tuple[Sidecar, Sidecar]) -> Sidecar:
 
 
 def test_what_one_has_fetched_the_other_serves(one: Sidecar, two: Sidecar, shop: Vendor) -> None:
-    """Small answers and large ones, those that vary, and what an operator purges."""
-    assert [is_hit(each, "/shop/echo/1") for each in (one, two)] == [False, True]
+    """Small answers and large ones, and those that vary; an operator purges them for both."""
+    assert not is_hit(one, "/shop/echo/1")
+    wait_hit(two, "/shop/echo/1")
     assert one.get("/shop/bytes/900000").content == noise(900_000)
-    wait_until(lambda: is_hit(two, "/shop/bytes/900000"), "the large answer being stored")
+    wait_hit(two, "/shop/bytes/900000")
     assert two.get("/shop/bytes/900000").content == noise(900_000)
     shop.fields["Vary"] = "Accept-Language"
-    for language in ("de", "fr"):
-        headers = {"accept-language": language}
+    for headers in ({"accept-language": "de"}, {"accept-language": "fr"}):
         first = one.get("/shop/echo/varied", headers=headers)
-        second = two.get("/shop/echo/varied", headers=headers)
-        assert (second.headers.get("backstay-outcome"), second.content) == ("hit", first.content)
-    assert two.admin("DELETE", "/v1/cache?api=shop").json()["purged"] >= 4
+        wait_same(two, "/shop/echo/varied", headers, first.content)
+    assert two.admin("DELETE", "/v1/cache?api=shop").json()["purged"] == 4
     assert not is_hit(one, "/shop/echo/1")
 
 
-def test_what_one_has_changed_the_other_forgets(one: Sidecar, two: Sidecar) -> None:
+def test_what_one_has_changed_the_other_forgets(one: Sidecar, two: Sidecar, shop: Vendor) -> None:
     """An unsafe call makes unsure what any of them would have shown."""
-    assert [is_hit(each, "/shop/echo/changed") for each in (one, two)] == [False, True]
+    assert not is_hit(one, "/shop/echo/changed")
+    wait_hit(two, "/shop/echo/changed")
     assert two.post("/shop/echo/changed", content=b"new").status_code == 200
-    assert [is_hit(each, "/shop/echo/changed") for each in (one, two)] == [False, True]
+    assert not is_hit(one, "/shop/echo/changed")
 
 
 def test_one_callers_answer_is_never_anothers(one: Sidecar, two: Sidecar, store: RedisServer) -> None:
@@ -148,27 +171,22 @@ def test_a_server_that_is_killed_in_mid_traffic_costs_no_call(
     sidecar: Sidecar, vendor: Vendor, redis_server: RedisServer
 ) -> None:
     """While it is away reads are the vendor's; it comes back with its data, and later without: no answer is wrong."""
-    vendor.fields = {"Cache-Control": "max-age=1"}
+    vendor.fields = {"Cache-Control": "max-age=5"}
     with readers(sidecar) as reading:
-        for empty in (False, True):
+        for keeps in (True, False):
             sidecar.wait_value(1, UP, name="shared")
-            hits, errors = sidecar.value(RESULTS, result="hit"), sidecar.value(ERRORS)
-            reading.more(500)
-            assert sidecar.value(RESULTS, result="hit") > hits
+            wait_hits(sidecar)
             redis_server.kill()
             notice(sidecar, up=False)
-            calls = len(vendor.calls)
+            hits, errors = sidecar.value(RESULTS, result="hit"), sidecar.value(ERRORS)
             reading.more(500)
-            assert len(vendor.calls) > calls
-            assert sidecar.value(ERRORS, store="shared", mode="open") > errors
-            if empty:
-                for file in redis_server.folder.glob("appendonlydir/*"):
-                    file.unlink()
+            assert sidecar.value(RESULTS, result="hit") == hits
+            assert sidecar.value(ERRORS, store="shared", mode="open") >= errors + 500
+            if not keeps:
+                shutil.rmtree(redis_server.folder / "appendonlydir")
             redis_server.start()
             notice(sidecar, up=True)
-        hits = sidecar.value(RESULTS, result="hit")
-        reading.more(500)
-        assert sidecar.value(RESULTS, result="hit") > hits
+            wait_hits(sidecar)
 
 
 def test_a_server_that_is_paused_is_waited_for_once(
@@ -186,9 +204,7 @@ def test_a_server_that_is_paused_is_waited_for_once(
             assert falls[-1]["why"] == "no answer in 100 ms"
             redis_server.resume()
             notice(sidecar, up=True)
-            hits = sidecar.value(RESULTS, result="hit")
-            reading.more(500)
-            assert sidecar.value(RESULTS, result="hit") > hits
+            wait_hits(sidecar)
 
 
 def test_while_the_server_is_away_identical_reads_are_still_one_call(
@@ -213,18 +229,19 @@ def test_what_was_changed_while_the_server_was_away_does_not_come_back(
 ) -> None:
     """The old answers are deleted before the store counts as up again, for whoever asks then."""
     one, two = pair
-    assert [is_hit(each, "/shop/echo/1") for each in (one, two)] == [False, True]
-    assert [is_hit(each, "/shop/echo/2") for each in (one, two)] == [False, True]
+    vendor.fields["X-Version"] = "old"
+    for path in ("/shop/echo/1", "/shop/echo/2"):
+        assert not is_hit(one, path)
+        wait_hit(two, path)
     redis_server.pause() if how == "paused" else redis_server.kill()
     notice(one, up=False)
+    vendor.fields["X-Version"] = "new"
     assert one.post("/shop/echo/1", content=b"new").status_code == 200
     redis_server.resume() if how == "paused" else redis_server.start()
     notice(one, up=True)
-    vendor.forget()
-    notice(two, up=True)
-    assert [is_hit(each, "/shop/echo/2") for each in (one, two)] == [True, True]
-    assert [is_hit(each, "/shop/echo/1") for each in (one, two)] == [False, True]
-    assert [call.target for call in vendor.calls] == ["/echo/1"]
+    for sidecar in (two, one, two):
+        assert sidecar.get("/shop/echo/1").headers["x-version"] == "new"
+    wait_hit(one, "/shop/echo/2")
 
 
 def test_a_server_that_was_never_there(start: Start, vendor: Vendor, tmp_path: Path) -> None:
@@ -240,7 +257,8 @@ def test_a_server_that_was_never_there(start: Start, vendor: Vendor, tmp_path: P
     try:
         server.start()
         notice(sidecar, up=True)
-        assert [is_hit(sidecar, "/shop/echo/1") for _ in range(2)] == [False, True]
+        assert not is_hit(sidecar, "/shop/echo/2")
+        wait_hit(sidecar, "/shop/echo/2")
     finally:
         server.kill()
 
@@ -255,9 +273,10 @@ def test_a_cache_moves_to_the_server_and_back_by_reload(
     assert [is_hit(sidecar, "/shop/echo/own") for _ in range(2)] == [False, True]
     assert UP not in sidecar.get("/metrics", "metrics").text.replace("# ", "")
     with readers(sidecar) as reading:
-        for store, first in (("shared", False), ("memory", True), ("shared", True)):
+        for store, first in (("shared", False), ("memory", True), ("shared", None)):
             write(file, sharing(vendor, redis_server.url, store=store))
             assert sidecar.admin("POST", "/v1/reload").json() == {"reloaded": True}
-            assert [is_hit(sidecar, "/shop/echo/own") for _ in range(2)] == [first, True]
+            assert first in {None, is_hit(sidecar, "/shop/echo/own")}
+            wait_hit(sidecar, "/shop/echo/own")
             reading.more(500)
     assert "Traceback" not in sidecar.transcript()
