@@ -10,7 +10,7 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Samples = dict[str, dict[str, list[float]]]
@@ -25,7 +25,7 @@ class Row:
     title: str
     digits: int = 0
     less_direct: bool = False  # the direct way's value is taken off
-    ratio: tuple[str, str] | None = None  # one measured key by another, instead of a key that is measured itself
+    ratio: tuple[str, str] | None = None  # it is one measured row by another, round by round
 
 
 ANSWERS = {
@@ -188,8 +188,10 @@ class Results:
     def median(self, row: Row, target: str) -> float | None:
         """A target's median in a row, or None where it has no figure."""
         if row.ratio is not None:
-            above, below = (self.median(replace(row, key=key, ratio=None), target) for key in row.ratio)
-            return None if above is None or below is None else above / below
+            above, below = (self.samples.get(key, {}).get(target, []) for key in row.ratio)
+            # Taken one after the other, so that a slow minute hits both: they are compared within each round.
+            rounds = [one / other for one, other in zip(above, below, strict=False)]
+            return statistics.median(rounds) if rounds else None
         samples = self.samples.get(row.key, {})
         if target not in samples or (row.less_direct and target == "direct"):
             return None
