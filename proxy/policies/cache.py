@@ -129,6 +129,7 @@ class Cache:
         read.why = self._why(read)
         read.exchange.cache_status = cache_status.forwarded(read.why)
         if read.asked.only_if_cached:
+            self._count["miss"].value += 1
             raise NotCached
         self._look_at_stale(read)
         if _is_particular(read) or self._loners.has(read.key + read.whose, self._clock.now()):

@@ -68,6 +68,8 @@ def flows(torrent: Torrent, *fields: tuple[bytes, bytes], status: int = 200, aft
         response = await answers(status, *fields, after=after)(clock, attempt)
         streaming = Response(status, response.headers, b"OK", stream=torrent.body)
         torrent.body.on_end = streaming.end
+        if torrent.body._ended is not None:
+            streaming.end(torrent.body._ended)
         return streaming
 
     return step
@@ -277,6 +279,7 @@ class Stocked:
         self.flights = Flights()
         self.loners = Loners()
         self.stores = {"memory": store}
+        self.evictions = 0
         self._count = rig.registry.counter("backstay_store_errors_total", store="memory", mode="open").inc
 
     def shelf(self, api: Api, settings: CacheSettings) -> Shelf:
