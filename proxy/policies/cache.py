@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from proxy.core.cache_status import Why
     from proxy.core.stored import Stored
     from proxy.fetch import Fetcher, Means
-    from proxy.model import Exchange, Proceed
+    from proxy.model import Exchange, Proceed, Request
     from proxy.telemetry.metrics import Counter, Histogram
 
 
@@ -65,7 +65,7 @@ class Cache:
         if request.stream is not None or request.body:
             if not self._settings.key_body or not await gather(exchange, self._settings.max_object, self._clock):
                 return await self._pass(exchange, proceed, "bypass")
-            digest = hashlib.sha256(request.body).hexdigest()
+            digest = _digest(request)
         whose = partition(request.headers)
         key = self._shelf.key(whose, request.method, request.target, digest)
         found = await self._shelf.find(key, request.headers)
@@ -311,6 +311,12 @@ class Cache:
             future.set_exception(Timeout(f"No answer within the {self._settings.stale_wait:g} s of stale_wait."))
         else:
             future.set_exception(DeadlineExceeded("No answer within the time that the call may take."))
+
+
+def _digest(request: Request) -> str:
+    """Of the body, and of the fields that say what its bytes mean."""
+    kind, coding = (request.headers.get(name) or b"" for name in (b"content-type", b"content-encoding"))
+    return hashlib.sha256(b"%b\0%b\0%b" % (kind, coding, request.body)).hexdigest()
 
 
 def _patient(exchange: Exchange) -> bool:

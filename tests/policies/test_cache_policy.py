@@ -221,3 +221,15 @@ async def test_a_store_that_fails_at_the_end_of_a_stream(shop: OpenShop, rig: Ri
     await leader
     whole(torrent, b"one")
     assert ((await follower).body, leader.got.body, at.vendor.calls) == (b"one", b"one", 1)
+
+
+async def test_the_same_bytes_of_another_kind_are_another_question(shop: OpenShop) -> None:
+    """With key_body, what tells how a body is read is a part of the key."""
+    at = shop(answers(200, FRESH, body=b"one"), answers(200, FRESH, body=b"two"), cache={"key_body": True})
+    json, form = ((b"Content-Type", kind) for kind in (b"application/json", b"application/x-www-form-urlencoded"))
+    got = [await at.get(kind, method=b"POST", body=b"1") for kind in (json, form, json)]
+    assert [(each.body, each.outcome) for each in got] == [
+        (b"one", "forwarded"),
+        (b"two", "forwarded"),
+        (b"one", "hit"),
+    ]
