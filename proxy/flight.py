@@ -79,8 +79,8 @@ class Flight:
     """See the module."""
 
     __slots__ = (
-        "_clock", "_followers", "_leader", "began", "behind", "branch", "doomed", "joint", "landing", "partition",
-        "read", "spool", "task",
+        "_clock", "_followers", "_leader", "began", "behind", "branch", "doomed", "ending", "joint", "landing",
+        "partition", "read", "spool", "task",
     )  # fmt: skip
 
     def __init__(self, clock: Clock, read: Read, branch: Exchange) -> None:
@@ -92,6 +92,7 @@ class Flight:
         self.behind = False  # wanted even if nobody waits
         self.joint = False  # others may join it
         self.doomed = False  # what it brings was changed meanwhile: it must not be stored
+        self.ending = False  # nobody wanted it, so that its call is being ended: it must not be joined
         self.landing: Landing | None = None
         self.spool: Spool | None = None  # while the leader reads a body that is still coming
         self.task: Task[None] | None = None
@@ -134,6 +135,7 @@ class Flight:
             if self.spool.reader_gone:
                 self.spool.abandon()
         elif self.task is not None:
+            self.ending = True
             self.task.cancel()
 
     # --- the call ------------------------------------------------------------------------------------------
@@ -175,7 +177,8 @@ class Flights:
     def find(self, read: Read) -> Flight | None:
         """The flight that this read may join, if there is one."""
         of_key = self._flights.get(read.key)
-        return None if of_key is None else of_key.get(read.sharers)
+        flight = None if of_key is None else of_key.get(read.sharers)
+        return None if flight is None or flight.ending else flight
 
     def add(self, flight: Flight) -> None:
         """From now on it may be joined, in place of an earlier one."""
