@@ -192,7 +192,7 @@ class Cache:
         self._begin(flight, proceed)
         try:
             until = flight.began + self._settings.stale_wait if _patient(read.exchange) else None
-            answer = await self._wait(flight, future, until)
+            answer = await self._wait(flight, future, until, read.exchange.deadline)
         finally:
             read.exchange.absorb(flight.branch)
         if isinstance(answer, CallError):
@@ -219,7 +219,7 @@ class Cache:
         until = exchange.deadline
         if _patient(exchange):
             until = min(until, flight.began + self._settings.stale_wait)
-        landing = await self._wait(flight, flight.follow(), until)
+        landing = await self._wait(flight, flight.follow(), until, exchange.deadline)
         exchange.waited += self._clock.now() - began
         if isinstance(landing, CallError):
             exchange.cache_status = cache_status.forwarded(read.why, collapsed=True)
@@ -290,9 +290,9 @@ class Cache:
             if not flight.answer(answer) and isinstance(answer, Response):
                 answer.discard()  # whoever asked for it is gone
 
-    async def _wait(self, flight: Flight, future: Future[Any], until: float | None) -> Any:
-        """Wait for what a flight brings, not past ``until``. Raises Timeout, DeadlineExceeded."""
-        timer = None if until is None else self._clock.at(until, partial(self._expire, flight, future))
+    async def _wait(self, flight: Flight, future: Future[Any], until: float | None, deadline: float) -> Any:
+        """Wait for what a flight brings, not past ``until``, the caller's deadline at most. Raises Timeout."""
+        timer = None if until is None else self._clock.at(until, partial(self._expire, flight, future, deadline))
         try:
             return await future
         except BaseException:
@@ -302,11 +302,11 @@ class Cache:
             if timer is not None:
                 timer.cancel()
 
-    def _expire(self, flight: Flight, future: Future[Any]) -> None:
+    def _expire(self, flight: Flight, future: Future[Any], deadline: float) -> None:
         """A caller has waited long enough. If it has a stale answer, the call goes on: that is to be refreshed."""
         if future.done():
             return
-        if self._clock.now() < flight.branch.deadline:
+        if self._clock.now() < deadline:
             flight.behind = True
             future.set_exception(Timeout(f"No answer within the {self._settings.stale_wait:g} s of stale_wait."))
         else:
