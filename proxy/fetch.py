@@ -80,7 +80,19 @@ class Fetcher:
             if cache.confirms(read.stored, response.headers):
                 return await self._still_good(flight, read.stored, response)
             response = await self._ask_again(flight, proceed, response)
-        why_not = self._why_not(read, response.status, response.headers)
+        try:
+            return await self._received(flight, response)
+        except BaseException:
+            response.discard()  # whoever asked left while the store was busy: nobody will read it
+            raise
+
+    def failed(self, response: Response) -> bool:
+        """Whether an answer says that the upstream is ill."""
+        return self._classifier.at_headers(response.status) is Verdict.FAILURE
+
+    async def _received(self, flight: Flight, response: Response) -> Response:
+        """The answer as its leader is to have it; the others are seen to."""
+        why_not = self._why_not(flight.read, response.status, response.headers)
         if not shares(self._classifier.at_headers(response.status), why_not):
             await self._pass_on(flight, response)
         elif _size(response) > self._settings.max_object:
@@ -88,11 +100,7 @@ class Fetcher:
             why_not = why_not or "too-large"
         else:
             response = await self._share(flight, response, why_not)
-        return _marked(read, response, why_not)
-
-    def failed(self, response: Response) -> bool:
-        """Whether an answer says that the upstream is ill."""
-        return self._classifier.at_headers(response.status) is Verdict.FAILURE
+        return _marked(flight.read, response, why_not)
 
     def _why_not(self, read: Read, status: int, headers: Headers) -> str:
         request = read.request
