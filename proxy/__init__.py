@@ -6,8 +6,8 @@ The life of a request, and where to read on:
 2.  ``wire/head.py`` and ``wire/framing.py`` parse the request, or refuse what is ambiguous.
 3.  ``runtime.py`` asks ``core/routing.py`` whose it is, and gets the chain that was linked for its route.
 4.  ``policies/observe.py`` starts its clock: every request ends in one outcome, one sample, one log line.
-5.  ``policies/fallback.py`` waits for what may go wrong; ``policies/cache.py`` answers what is stored (``stores/``), and
-    shares one call among identical reads (``flight.py``, ``fetch.py``).
+5.  ``policies/fallback.py`` waits for what may go wrong; ``policies/cache.py`` answers what is stored (``stores/``),
+    and shares one call among identical reads (``flight.py``, ``fetch.py``).
 6.  ``policies/attempts.py`` turns the exchange into attempts, each with one verdict (``core/classify.py``).
 7.  ``policies/breaker.py`` asks the circuit, ``policies/ratelimit.py`` takes a token,
     ``policies/timeouts.py`` sets the timer. The rules are in ``core``, under the same names.
