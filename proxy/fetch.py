@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from proxy.core import cache, cache_status
+from proxy.core import cache, cache_status, vary
 from proxy.core.coalesce import Loners, shares
 from proxy.errors import ConnectionReset, UpstreamError
 from proxy.flight import RELEASED
@@ -101,6 +101,15 @@ class Fetcher:
         else:
             response = await self._share(flight, response, why_not)
         return _marked(flight.read, response, why_not)
+
+    def serves(self, flight: Flight, landing: Stored | Response, headers: Headers) -> bool:
+        """Whether what a flight brought is for these request fields too (RFC 9111, 4.1); a failure is for all."""
+        if not isinstance(landing, Response):
+            return vary.matches(landing.vary, headers)
+        if shares(self._classifier.at_headers(landing.status), "failure"):
+            return True
+        names = vary.names(landing.headers, self._settings.vary) or ()
+        return vary.values(names, headers) == vary.values(names, flight.read.request.headers)
 
     def _why_not(self, read: Read, status: int, headers: Headers) -> str:
         request = read.request
@@ -205,6 +214,8 @@ class Fetcher:
     async def _complete(self, flight: Flight, whole: Response, why_not: str) -> None:
         """All of an answer is here."""
         if flight.read.request.method == b"HEAD":
+            if not why_not and not cache.collapses(self._stored(flight.read, whole), self._clock.wall()):
+                self._release(flight)
             await self._head(flight, whole)
         elif not why_not:
             await self._land_stored(flight, self._stored(flight.read, whole))

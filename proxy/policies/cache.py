@@ -17,7 +17,7 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from proxy.core import cache, cache_status, vary
+from proxy.core import cache, cache_status
 from proxy.core.cache import Use
 from proxy.core.credentials import partition
 from proxy.core.selection import select
@@ -227,7 +227,7 @@ class Cache:
             raise landing.again()
         if isinstance(landing, Released):
             return await self._alone(read, proceed)
-        if not isinstance(landing, Response) and not vary.matches(landing.vary, read.request.headers):
+        if not self._fetcher.serves(flight, landing, read.request.headers):
             return await self._other_variant(read, proceed)
         return self._landed(read, landing)
 
