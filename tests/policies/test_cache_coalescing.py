@@ -251,6 +251,19 @@ async def test_a_change_in_mid_flight_keeps_its_answer_out(shop: OpenShop) -> No
     assert (await at.get()).body == b"two"
 
 
+@pytest.mark.parametrize(
+    "field", [(b"Range", b"bytes=0-1"), (b"If-None-Match", b'"1"'), (b"Cache-Control", b"no-cache")]
+)
+async def test_what_is_asked_in_particular_is_asked_alone(shop: OpenShop, field: tuple[bytes, bytes]) -> None:
+    """Its answer may be a part, or a 304, or has to be newer than what is under way; nobody waits for it."""
+    at = shop(ONE)
+    everybody = [at.ask(), at.ask(field), at.ask(field)]
+    assert [(await each).outcome for each in everybody] == ["forwarded"] * 3
+    why = "partial" if field[0] == b"Range" else "uri-miss"
+    assert everybody[1].got.cache.startswith(f"backstay; fwd={why}; fwd-status=200")
+    assert at.vendor.calls == 3
+
+
 # --- HEAD ---------------------------------------------------------------------------------------------------
 
 
