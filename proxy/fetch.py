@@ -121,7 +121,9 @@ class Fetcher:
         """RFC 9111, 4.3.4: the 304 brings new header fields for what is stored, which may forbid to store it."""
         read = flight.read
         answer.discard()
-        fresh = cache.refresh(self._settings, stored, answer.headers, read.requested_at, read.received_at)
+        fresh = cache.refresh(
+            self._settings, stored, read.request.headers, answer.headers, read.requested_at, read.received_at
+        )
         if self._why_not(read, fresh.status, fresh.headers):
             self._release(flight)
             await self._shelf.forget(read.key)
@@ -156,7 +158,9 @@ class Fetcher:
         read, stored = flight.read, flight.read.stored
         if stored is None or response.status != 200 or flight.doomed:
             return
-        fresh = cache.freshen(self._settings, stored, response.headers, read.requested_at, read.received_at)
+        fresh = cache.freshen(
+            self._settings, stored, read.request.headers, response.headers, read.requested_at, read.received_at
+        )
         if fresh is None:
             await self._shelf.forget(read.key)
         else:

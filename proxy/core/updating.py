@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from proxy.core import etag
+from proxy.core import etag, vary
 from proxy.core.freshness import CacheSettings, control, derive, initial_age, lines
-from proxy.core.stored import Stored
+from proxy.core.stored import Stored, VaryValues
 from proxy.core.storing import COOKIES, kept, may_set_cookies, set_date
 from proxy.model import Field, Headers
 
@@ -30,8 +30,13 @@ def confirms(stored: Stored, headers_304: Headers) -> bool:
     return True
 
 
-def refresh(
-    settings: CacheSettings, stored: Stored, headers_304: Headers, requested_at: float, received_at: float
+def refresh(  # noqa: PLR0917  what is stored, the two messages in their order, their times
+    settings: CacheSettings,
+    stored: Stored,
+    request_headers: Headers,
+    headers_304: Headers,
+    requested_at: float,
+    received_at: float,
 ) -> Stored:
     """The stored answer as a 304 has it now: its fields replace those of the same name (3.2). Times are wall."""
     new = kept(settings, control(settings, headers_304), headers_304)
@@ -48,7 +53,7 @@ def refresh(
         requested_at=requested_at,
         received_at=received_at,
         initial_age=initial_age(headers_304, requested_at, received_at),
-        vary=stored.vary,
+        vary=_varies(settings, stored, request_headers, merged),
         api=stored.api,
         route=stored.route,
         method=stored.method,
@@ -58,21 +63,32 @@ def refresh(
     return fresh
 
 
+def _varies(settings: CacheSettings, stored: Stored, request_headers: Headers, merged: Headers) -> VaryValues:
+    """What it depends on now. It was confirmed for this request alone: what it did not depend on before may be new."""
+    names = set(vary.names(merged, settings.vary) or ()).union([name for name, _ in stored.vary])
+    return vary.values(tuple(sorted(names)), request_headers) if names else ()
+
+
 def _merged(stored: Stored, updates: list[Field], received_at: float) -> Headers:
     set_date(updates, received_at)  # else the old date would stand for the new
     names = {field[0] for field in updates}
     return Headers([field for field in stored.headers.fields if field[0] not in names] + updates)
 
 
-def freshen(
-    settings: CacheSettings, stored: Stored, head_headers: Headers, requested_at: float, received_at: float
+def freshen(  # noqa: PLR0917  as above
+    settings: CacheSettings,
+    stored: Stored,
+    request_headers: Headers,
+    head_headers: Headers,
+    requested_at: float,
+    received_at: float,
 ) -> Stored | None:
     """The stored answer as a 200 to a HEAD has it now; None if the HEAD shows that it has changed (4.3.5)."""
     for name in (b"etag", b"last-modified", b"content-length"):
         now = lines(head_headers, name)
         if now and now != lines(stored.headers, name):
             return None
-    return refresh(settings, stored, head_headers, requested_at, received_at)
+    return refresh(settings, stored, request_headers, head_headers, requested_at, received_at)
 
 
 def outdated(status: int, *, shared: bool) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.cache import CacheSettings, confirms, freshen, invalidated, outdated, refresh
-from proxy.core.stored import Stored
+from proxy.core.stored import Stored, VaryValues
 from proxy.model import Headers
 from tests.core.answers import PRIVATE, SHARED, TTL, WALL, at, fields, stored
 
@@ -16,7 +16,7 @@ ORIGIN = ("https", b"api.example.com", 443)
 
 
 def refreshed(old: str, new: str, settings: CacheSettings = PRIVATE) -> Stored:
-    return refresh(settings, stored(old, settings), fields(new), LATER - 0.5, LATER)
+    return refresh(settings, stored(old, settings), Headers(), fields(new), LATER - 0.5, LATER)
 
 
 def pairs(answer: Stored, *names: bytes) -> list[tuple[bytes, bytes]]:
@@ -69,10 +69,25 @@ def test_new_directives_count_from_now_on() -> None:
     assert refreshed("Cache-Control: max-age=5", "Cache-Control: no-cache").no_cache
 
 
-def test_variants_stay_what_they_are() -> None:
-    """The 304 was for a request with the same fields."""
+@pytest.mark.parametrize(
+    ("new", "vary"),
+    [
+        ("", ((b"accept", b"a"),)),
+        ("Vary: X", ((b"accept", b"a"), (b"x", b"1"))),
+        ("Vary: *", ((b"accept", b"a"),)),  # it will not be stored
+    ],
+)
+def test_what_it_varies_by_is_never_less_than_before(new: str, vary: VaryValues) -> None:
+    """A 304 may name another field: then it has confirmed the answer for this value of it, and no other."""
     old = stored("Vary: Accept", request="Accept: a")
-    assert refresh(PRIVATE, old, fields("Vary: X"), LATER, LATER).vary == ((b"accept", b"a"),)
+    assert refresh(PRIVATE, old, fields("X: 1\nAccept: a"), fields(new), LATER, LATER).vary == vary
+
+
+def test_what_did_not_vary_may_vary_now() -> None:
+    """Also by a field that only the operator knows of."""
+    settings = CacheSettings(vary=(b"x",))
+    fresh = refresh(settings, stored("", PRIVATE), fields("Accept: a"), fields("Vary: Accept"), LATER, LATER)
+    assert fresh.vary == ((b"accept", b"a"), (b"x", None))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +136,7 @@ def test_which_answer_a_304_is_about(old: str, new: str, *, same: bool) -> None:
 def test_a_head_that_agrees_refreshes(new: str) -> None:
     """What it does not say it does not contradict."""
     old = stored(f'ETag: "a"\nLast-Modified: {at(-5)}')
-    fresh = freshen(PRIVATE, old, fields(f"{new}\nX-A: 1\nCache-Control: max-age=60"), LATER, LATER)
+    fresh = freshen(PRIVATE, old, Headers(), fields(f"{new}\nX-A: 1\nCache-Control: max-age=60"), LATER, LATER)
     assert fresh is not None
     assert pairs(fresh, b"x-a") == [(b"x-a", b"1")]
     assert fresh.fresh_until == LATER + 60.0
@@ -131,7 +146,7 @@ def test_a_head_that_agrees_refreshes(new: str) -> None:
 def test_a_head_that_differs_tells_that_the_answer_has_changed(new: str) -> None:
     """Then what is stored is to be forgotten."""
     old = stored(f'ETag: "a"\nLast-Modified: {at(-5)}')
-    assert freshen(PRIVATE, old, fields(new), LATER, LATER) is None
+    assert freshen(PRIVATE, old, Headers(), fields(new), LATER, LATER) is None
 
 
 # --- an unsafe request (RFC 9111, 4.4)
