@@ -120,11 +120,12 @@ class Flight:
         if future is self._leader:
             self._leader = None
             self.branch.inform = None  # the connection may serve another call by now
-            answer = None if future.cancelled() or future.exception() is not None else future.result()
-            if isinstance(answer, Response):
-                answer.discard()  # it came in the same moment
         else:
             self._followers.pop(future, None)  # type: ignore[arg-type]  # not the leader's: see above
+        if future.done() and not future.cancelled() and future.exception() is None:
+            answer = future.result()
+            if isinstance(answer, Response):
+                answer.discard()  # it came in the same moment: the leader has been given it, and nobody will read it
         self.settle()
 
     def settle(self) -> None:

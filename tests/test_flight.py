@@ -164,15 +164,15 @@ def test_an_answer_that_comes_as_the_leader_leaves_is_let_go(clock: Clock) -> No
     """It was given in the same moment, before the leader could be told: its body must not be left to nobody."""
     made, flow = flight(clock), Flow()
     leader = made.lead()
-    leader.set_result(flow_answer := Response(200, Headers(), stream=flow))
-    flow.response = flow_answer
+    flow.response = Response(200, Headers(), stream=flow)
+    assert made.answer(flow.response)
     made.leave(leader)
     assert flow.abandoned
-    assert flow_answer.ending is Ending.ABANDONED
+    assert flow.response.ending is Ending.ABANDONED
     assert not under_way(made)
 
 
-@pytest.mark.parametrize("how", ["error", "cancelled", "stored error"])
+@pytest.mark.parametrize("how", ["error", "cancelled", "stored error", "nothing"])
 def test_a_leader_may_leave_with_no_answer(clock: Clock, how: str) -> None:
     """It was told to stop waiting, or there is an error and nothing to let go of."""
     made = flight(clock)
@@ -181,7 +181,7 @@ def test_a_leader_may_leave_with_no_answer(clock: Clock, how: str) -> None:
         leader.set_exception(ConnectionReset())
     elif how == "cancelled":
         leader.cancel()
-    else:
+    elif how == "stored error":
         leader.set_result(ConnectionReset())
     made.leave(leader)
     assert not under_way(made)

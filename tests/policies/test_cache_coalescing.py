@@ -96,6 +96,24 @@ async def test_the_first_leaves_before_the_headers_of_a_stream(shop: OpenShop, r
     assert ((await at.get()).outcome, at.vendor.calls) == ("hit", 1)
 
 
+@pytest.mark.parametrize("kind", [FRESH, UNCACHED])
+@pytest.mark.parametrize("turns", range(8))
+async def test_the_first_leaves_as_its_answer_comes(
+    shop: OpenShop, rig: Rig, turns: int, kind: tuple[bytes, bytes]
+) -> None:
+    """In whichever turn of the loop: the vendor's stream is let go, or it would hold its connection for ever."""
+    body = Torrent(rig.clock)
+    at = shop(flows(body, kind, after=1.0))
+    first = at.ask()
+    await rig.clock.sleep(1.0)
+    await turn(turns)
+    first.leave()
+    await turn(9)
+    if not first.task.cancelled():  # it had its answer
+        first.got.leave()
+    assert body.over
+
+
 async def test_the_first_leaves_in_mid_body(shop: OpenShop, rig: Rig) -> None:
     """It costs the one who waits nothing."""
     body = Torrent(rig.clock)
