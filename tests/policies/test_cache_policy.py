@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.errors import ConnectFailed
 from proxy.model import Ending
 from tests.policies.conftest import OpenShop
 from tests.support.caching import ETAG, FRESH, UNCACHED, Failing, Torrent, aged, flows, whole
-from tests.support.script import Rig, answers
+from tests.support.script import Rig, answers, fails
 
 ONE = answers(200, FRESH, ETAG, body=b"one")
 TWO = answers(200, FRESH, body=b"two")
@@ -195,8 +196,9 @@ async def test_a_websocket_passes(shop: OpenShop) -> None:
 
 async def test_what_passes_and_fails_says_so_too(shop: OpenShop) -> None:
     """Cache-Status stands on errors of ours as well."""
-    at = shop(answers(429), rate_limit=None)
-    assert (await at.get(method=b"POST")).exchange.cache_status == b"backstay; fwd=method"
+    at = shop(fails(ConnectFailed()))
+    got = await at.get(method=b"POST")
+    assert (got.reason, got.cache, at.counted) == ("connect", "backstay; fwd=method", {"bypass": 1})
 
 
 # --- a store that fails -------------------------------------------------------------------------------------

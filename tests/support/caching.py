@@ -289,7 +289,7 @@ class Stocked:
 
 
 class Failing:
-    """A store whose operations fail while they are named in ``broken``, and wait while they are in ``gates``."""
+    """A store whose operations fail while they are named in ``broken``, and wait while they are held."""
 
     name = "failing"
 
@@ -298,6 +298,13 @@ class Failing:
         self.broken = set(broken)
         self.gates: dict[str, asyncio.Event] = {}
         self.done: list[str] = []
+
+    def hold(self, what: str) -> None:
+        """Let such operations wait until they are let go."""
+        self.gates[what] = asyncio.Event()
+
+    def let_go(self, what: str) -> None:
+        self.gates.pop(what).set()
 
     async def _do(self, what: str) -> None:
         self.done.append(what)
