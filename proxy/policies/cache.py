@@ -327,6 +327,6 @@ def _patient(exchange: Exchange) -> bool:
 def _is_particular(read: Read) -> bool:
     """Whether the answer may be of no use to others, or theirs none to this read."""
     asked = read.asked
-    partial_or_checked = asked.range or asked.precondition or (asked.conditional and read.stored is None)
+    partial_or_checked = asked.range or asked.precondition or (asked.conditional and not read.validates)
     newer = asked.no_cache or asked.max_age is not None or asked.min_fresh is not None
     return partial_or_checked or newer or asked.no_store

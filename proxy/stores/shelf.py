@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from proxy.stores.base import CacheStore
 
 
+_LIST_SECONDS: Final = 7 * 86400.0  # as long as anything is kept: a variant that lives shortly must take no other along
+
+
 class Found(NamedTuple):
     """What is stored under a key."""
 
@@ -105,7 +108,7 @@ class Shelf:
         if keys[MAX_VARIANTS:]:
             await self.store.delete(keys[MAX_VARIANTS:])
         await self.store.put(own, stored, seconds)
-        await self.store.put(key, Variants(old.nonce, sets, keys), seconds)
+        await self.store.put(key, Variants(old.nonce, sets, keys), max(seconds, _LIST_SECONDS))
 
     async def forget(self, key: str) -> None:
         """Drop what is stored under ``key``, with all its variants. A store that is away is told when it is back."""
