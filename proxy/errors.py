@@ -162,6 +162,51 @@ class Overloaded(Refusal):
     reason, title = "overloaded", "Backstay holds as many connections as it may"
 
 
+# --- refused for the sake of what must happen once ---------------------------------------------------
+
+
+class KeyMissing(AgentError):
+    """The route demands an idempotency key, and the call has none."""
+
+    reason, title = "key_missing", "This call needs an idempotency key"
+
+
+class KeyMalformed(AgentError):
+    """An idempotency key that nobody could compare: empty, too long, given twice, or not of printable ASCII."""
+
+    reason, title = "key_malformed", "The idempotency key is malformed"
+
+
+class KeyReused(AgentError):
+    """The idempotency key stands for another call already."""
+
+    status, reason, title = 422, "key_reused", "The idempotency key was used for another call"
+
+
+class InProgress(CallError):
+    """The same call is under way, and this one has waited for it as long as it may."""
+
+    status, reason, title = 409, "in_progress", "The same call is still under way"
+
+
+class OutcomeUnknown(CallError):
+    """The same call was sent before, and nobody knows what became of it."""
+
+    status, reason, title = 409, "outcome_unknown", "It is not known whether this call was carried out"
+
+
+class AnswerNotKept(CallError):
+    """The same call was carried out before, and its answer is not kept."""
+
+    status, reason, title = 409, "answer_not_kept", "This call was carried out before; its answer is not kept"
+
+
+class LedgerDown(CallError):
+    """It cannot be known whether this call was made before: nothing was sent. No answer may stand in for it."""
+
+    status, reason, title = 503, "ledger_down", "The record of calls cannot be asked"
+
+
 # --- the upstream ----------------------------------------------------------------------------------
 
 

@@ -274,12 +274,26 @@ class Stale:
         return f"<Stale by {self.staleness:.0f} s{'' if self.permitted else ', on demand'}>"
 
 
+class Effect:
+    """What the ledger knows of a call that must happen once, for those who might repeat it or replace its answer."""
+
+    __slots__ = ("honoured", "repeatable", "unknown")
+
+    def __init__(self, *, honoured: bool, repeatable: bool) -> None:
+        self.honoured = honoured  # the upstream knows its key, and will not carry it out twice
+        self.repeatable = repeatable  # the agent may make it again although its outcome is not known
+        self.unknown = False  # nobody knows whether it was carried out: nothing may stand in for its answer
+
+    def __repr__(self) -> str:
+        return f"<Effect{' honoured' * self.honoured}{' unknown' * self.unknown}>"
+
+
 class Exchange:
     """One request of the agent, from its headers to the end of its answer."""
 
     __slots__ = (
-        "api", "attempts", "cache_status", "credential", "deadline", "inform", "outcome", "probed", "reason",
-        "request", "route", "stale", "started", "upstream_seconds", "waited", "written",
+        "api", "attempts", "cache_status", "credential", "deadline", "effect", "inform", "lost", "outcome", "probed",
+        "reason", "request", "route", "stale", "started", "upstream_seconds", "waited", "written",
     )  # fmt: skip
 
     def __init__(self, request: Request, api: str, route: str, started: float) -> None:
@@ -290,6 +304,8 @@ class Exchange:
         self.deadline = started + 300.0  # monotonic seconds; set by observe from timeout.total
         self.attempts = 0
         self.written = False  # a byte of some attempt may have reached the upstream
+        self.lost = False  # an attempt was written, and nobody knows what became of it
+        self.effect: Effect | None = None  # while the ledger has a record of it
         self.probed = False  # an attempt of it has been a half-open probe
         self.upstream_seconds = 0.0  # from a request's first byte to its final headers, all attempts
         self.waited = 0.0  # seconds spent waiting on purpose: backoff, tokens, connections
@@ -312,6 +328,7 @@ class Exchange:
         self.upstream_seconds += branch.upstream_seconds
         self.waited += branch.waited
         self.written |= branch.written
+        self.lost |= branch.lost
         self.probed |= branch.probed
 
     def __repr__(self) -> str:

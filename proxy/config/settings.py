@@ -15,6 +15,7 @@ from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
 from proxy.core.fallback import FallbackSettings
 from proxy.core.freshness import CacheSettings
+from proxy.core.idempotency import IdempotencySettings
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.core.timeouts import Timeouts
@@ -42,6 +43,7 @@ class Policies:
     classify: ClassifySettings = field(default_factory=ClassifySettings)
     cache: CacheSettings | None = None
     fallback: FallbackSettings | None = None
+    idempotency: IdempotencySettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class Limits:
     header_bytes: int = 65536
     body_bytes: int | None = None
     memory_cache: int = 64 << 20  # of all answers that are cached in memory
+    memory_idempotency: int = 32 << 20  # of all records of idempotent calls in memory
+    disk_ledger: int = 256 << 20  # of all records in stores.ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Config:
     log_level: str = "info"
     log_access: str = "errors"  # all | errors | off
     stores_shared: str | None = field(default=None, repr=False)  # url of a Redis server; a password may be in it
+    stores_ledger: str | None = None  # path of an SQLite file
     apis: tuple[Api, ...] = ()
     digest: str = ""  # sha256 (hex) of ``effective``
     effective: dict[str, Any] = field(default_factory=dict, repr=False)  # for people: merged, secrets masked

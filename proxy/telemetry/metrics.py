@@ -140,6 +140,18 @@ METRICS: Final = (
     ),
     Spec("backstay_cache_bytes", "gauge", ("store",), "Memory that the answers in a store take."),
     Spec(
+        "backstay_idempotency_requests_total",
+        "counter",
+        ("api", "route", "result"),
+        "Calls that must happen once, each counted once, by what the ledger made of them.",
+    ),
+    Spec(
+        "backstay_idempotency_unknown_records",
+        "gauge",
+        ("store",),
+        "Records of calls that were sent and whose outcome is not known: each waits for a person, or for its end.",
+    ),
+    Spec(
         "backstay_fallbacks_total",
         "counter",
         ("api", "route", "kind"),
