@@ -17,12 +17,11 @@ from pathlib import Path
 from bench.fill import fill
 from bench.load import wrk
 from bench.peers import Peer, Policies, Target, fleet, started
-from bench.process import LOAD_CORE, family, free_ports, listens, memory, running, wait_until
+from bench.process import family, memory, redis_server
 from bench.rows import MEGABYTE, Measure, Settings, throughput
 from bench.upstream import SIZES, Upstream, requests_at
 
 AUTHORIZATION = f"Authorization: Bearer sk-{'x' * 48}"
-REDIS = "redis-server"
 FEW = 100
 """Calls that may reach the upstream before an answer is stored: some caches let each connection try."""
 
@@ -134,10 +133,7 @@ def from_redis(settings: Settings, upstream: Upstream) -> Measure:
 @contextlib.contextmanager
 def redis_fleet(peers: Sequence[Peer], folder: Path, upstream: Upstream) -> Iterator[list[Target]]:
     """The direct way, and each build of Backstay with its answers on one Redis server, which is on the load core."""
-    [port] = free_ports(1)
-    argv = [REDIS, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-    with running("redis", argv, folder, core=LOAD_CORE) as process:
-        wait_until(lambda: listens(port), process)
+    with redis_server(folder, "--appendonly", "no") as port:
         backstays = [peer for peer in peers if peer.name.startswith("Backstay")]
         with fleet(backstays, folder, upstream, Policies(redis_port=port)) as targets:
             yield [Target("direct", upstream.port, upstream.tls_port), *targets]

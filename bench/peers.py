@@ -33,6 +33,7 @@ class Policies:
     first_byte: float = 60.0  # seconds
     cache: int = 64  # MiB
     redis_port: int | None = None  # answers are kept there; None: in memory
+    ledger: Path | None = None  # folder of the files with records of calls
 
     def values(self, upstream: Upstream) -> dict[str, object]:
         milliseconds = round(self.first_byte * 1000)
@@ -190,6 +191,7 @@ def configure(peer: Peer, folder: Path, upstream: Upstream, policies: Policies) 
         "UPSTREAM_PORT": upstream.port,
         "UPSTREAM_TLS_PORT": upstream.tls_port,
         "CA_FILE": upstream.ca_file,
+        "LEDGER_FILE": (policies.ledger or folder) / f"{peer.name.replace(' ', '-')}.db",
         **policies.values(upstream),
     }
     for template in peer.templates:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 PROXY_CORE = 0
 LOAD_CORE = 1
+REDIS = "redis-server"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,16 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path, *options: str) -> Iterator[int]:
+    """Run a Redis server on the load core for as long as the block lasts; its port. ``options`` say what it keeps."""
+    [port] = free_ports(1)
+    argv = [REDIS, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder), *options]
+    with running("redis", argv, folder, core=LOAD_CORE) as process:
+        wait_until(lambda: listens(port), process)
+        yield port
 
 
 def answers(port: int, path: str = "/small") -> bool:

@@ -37,6 +37,20 @@ ANSWERS = {
 """What is asked for over and over in the rows of caches (caching.py)."""
 
 
+KEPT = {
+    "plain": "without a ledger",
+    "memory": "in memory",
+    "sqlite": "in a file (SQLite)",
+    "redis": "on Redis",
+}
+"""Where the record of a call that must happen once is kept (ledger.py)."""
+
+
+def by_way(suffix: str = "", told: str = "", digits: int = 0) -> tuple[Row, ...]:
+    """A row for each way of calls that must happen once."""
+    return tuple(Row(f"ledger_{way}{suffix}", f"{kept}{told}", digits) for way, kept in KEPT.items())
+
+
 def hits_and_forwards(suffix: str = "", digits: int = 0) -> tuple[Row, ...]:
     """For each answer how it does out of the cache, and by the way without it."""
     ways = {"hit": "out of the cache", "forward": "forwarded"}
@@ -147,6 +161,34 @@ SECTIONS: Sequence[tuple[str, str, Sequence[Row]]] = (
             Row("redis_cpu", "processor time of a request, µs", 1),
             Row("redis_p50", "added latency, p50", less_direct=True),
             Row("redis_p99", "added latency, p99", less_direct=True),
+        ),
+    ),
+    (
+        "Calls that must happen once",
+        "Requests per second; POST of 1 KiB, answer of 4 KiB, a key of its own for each. More is better.",
+        (
+            *by_way(),
+            *(
+                Row(f"ledger_{way}_share", f"{kept} : without", 2, ratio=(f"ledger_{way}", "ledger_plain"))
+                for way, kept in KEPT.items()
+                if way != "plain"
+            ),
+        ),
+    ),
+    (
+        "Processor time of a call that must happen once",
+        "Microseconds of the proxy's own, in the same runs. Less is better.",
+        by_way("_cpu", digits=1),
+    ),
+    (
+        "Latency of calls that must happen once",
+        "Microseconds. A call on SQLite or Redis (`appendfsync always`) waits for the disk, which calls can share.",
+        (
+            Row("ledger_write", "this disk: 4 KiB written and synced"),
+            *by_way("_one_p50", ", 1 connection, p50"),
+            *by_way("_one_p99", ", 1 connection, p99"),
+            *by_way("_p50", ", 32 connections, p50"),
+            *by_way("_p99", ", 32 connections, p99"),
         ),
     ),
     (

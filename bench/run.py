@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import caching, faults, report, rows
+from bench import caching, faults, ledger, report, rows
 from bench.load import wrk
 from bench.peers import Peer, Target, all_peers, fleet
-from bench.process import LOAD_CORE
+from bench.process import LOAD_CORE, REDIS
 from bench.report import Results
 from bench.rows import Measure, Settings
 from bench.upstream import Upstream, upstream
@@ -35,7 +35,8 @@ STEADY: dict[str, Callable[[Settings], Measure]] = {
     "stream": rows.streaming_down,
 }
 CACHED: dict[str, Callable[[Settings, Upstream], Measure]] = {"cached": caching.hits, "uncached": caching.misses}
-GROUPS = (*STEADY, "upload", "start", "idle", "chain", *CACHED, "cachemem", "redis", "outage", "faulty")
+GROUPS = (*STEADY, "upload", "start", "idle", "chain", *CACHED, "cachemem", "redis", "ledger", "outage", "faulty")
+NEED_REDIS = frozenset({"redis", "ledger"})
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Bench:
             self.steady(origin)
             self.uploads(origin)
             self.caching(origin)
+            self.ledger(origin)
         self.chain(origin)
         self.faults(origin.ca_file)
 
@@ -102,6 +104,16 @@ class Bench:
         if "redis" in self.groups:
             with caching.redis_fleet(self.caches, folder, origin) as targets:
                 self.rounds("redis", caching.from_redis(self.settings, origin), targets)
+
+    def ledger(self, origin: Upstream) -> None:
+        """The rows of calls that must happen once."""
+        if "ledger" not in self.groups:
+            return
+        folder = self.folder / "ledgers"
+        folder.mkdir()
+        backstays = [peer for peer in self.peers if peer.name.startswith("Backstay")]
+        with ledger.ledger_fleet(backstays, folder, origin) as (disk, targets):
+            self.rounds("ledger", ledger.ledgers(self.settings, origin, disk), targets)
 
     def rounds(self, name: str, measure: Measure, targets: Sequence[Target]) -> None:
         """Every target once a round."""
@@ -169,9 +181,9 @@ def main() -> None:
     groups = frozenset(options.only.split(","))
     if unknown := groups - set(GROUPS):
         raise SystemExit(f"unknown groups: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    if "redis" in groups and shutil.which(caching.REDIS) is None:
-        print(f"{caching.REDIS} is not installed: left out", file=sys.stderr)
-        groups -= {"redis"}
+    if groups & NEED_REDIS and shutil.which(REDIS) is None:
+        print(f"{REDIS} is not installed: left out", file=sys.stderr)
+        groups -= NEED_REDIS
     if (os.cpu_count() or 1) < 2:
         raise SystemExit("the bench needs two cores: one for the proxy, one for the load")
     os.sched_setaffinity(0, {LOAD_CORE})
