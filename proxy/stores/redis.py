@@ -21,27 +21,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aiocache.backends.redis import RedisCache
 from aiocache.serializers import NullSerializer
-from redis.asyncio.connection import ConnectionPool, RedisSSLContext, SSLConnection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import ResponseError
 
 from proxy.clock import Clock
 from proxy.core.stored import Stored
 from proxy.stores import codec
 from proxy.stores.base import IDENT, Listed, StoreError, Value, digest_of, ident_of
 from proxy.stores.link import LIMIT, PAUSE, Link, Refused
+from proxy.stores.redis_pool import CONNECTIONS, make_pool
 
 SCHEMA: Final = 1  # of codec.py and of the keys
 _SPACE: Final = f"backstay:cache:{SCHEMA}"
-_CONNECTIONS: Final = 64
 _LONGEST: Final = 7 * 24 * 3600.0  # seconds that anything is kept
 _MOST: Final = 250_000  # answers of one api
 _OWED: Final = 10_000  # deletions that are remembered
@@ -138,13 +136,13 @@ class RedisStore:
         self.not_before = 0.0  # wall; what was received earlier is not served
         self._clock = clock
         self._limit = limit
-        self._pool = _pool(url, limit)
+        self._pool = make_pool(url, limit)
         self._backend = RedisBackend(self._pool)
         self._ahead: float | None = None  # seconds, at most, from our monotonic time to the server's
         self._owed: dict[str, None] = {}  # idents that are still to be deleted, in their order
         self._lost = False  # some of them
         self._link = Link(
-            self.name, clock, self._greet, refusals=(ResponseError,), connections=_CONNECTIONS, limit=limit, pause=pause
+            self.name, clock, self._greet, refusals=(ResponseError,), connections=CONNECTIONS, limit=limit, pause=pause
         )
 
     @property
@@ -325,42 +323,6 @@ class RedisStore:
 
     def __repr__(self) -> str:
         return f"<RedisStore {self._link!r}, {len(self._owed)} to delete>"
-
-
-def _pool(url: str, limit: float) -> ConnectionPool:
-    ours: dict[str, Any] = {  # a url may not say otherwise
-        "max_connections": _CONNECTIONS + 4,  # some for what is not a call's: to greet, to close
-        "socket_connect_timeout": limit,
-        "socket_timeout": None,  # an operation has one limit, which is the link's
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_timeout": False,
-        "health_check_interval": 0,
-        "decode_responses": False,
-        "protocol": 2,  # nothing is pushed, and older servers know it
-        "driver_info": None,  # two questions fewer on a new connection
-    }
-    try:
-        pool = ConnectionPool(**{**parse_url(url), **ours})
-        connection = pool.make_connection()  # type: ignore[no-untyped-call]  # refuses bad settings; connects to nothing
-        if isinstance(connection, SSLConnection):
-            pool.connection_class = _sharing(connection.ssl_context)  # type: ignore[assignment]  # a function will do
-    except OSError as error:
-        raise ValueError(f"the certificates of the Redis server: {error}") from None
-    except (ValueError, TypeError, RedisError):
-        raise ValueError("not the url of a Redis server") from None  # what is wrong with it may be its password
-    return pool
-
-
-def _sharing(context: RedisSSLContext) -> Callable[..., SSLConnection]:
-    """What makes TLS connections with one context: one for each would stop the loop for 20 ms each."""
-    context.get()
-
-    def connection(**settings: Any) -> SSLConnection:
-        made = SSLConnection(**settings)
-        made.ssl_context = context
-        return made
-
-    return connection
 
 
 async def _encoded(digest: str, value: Value) -> bytes:
