@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy import __version__
-from proxy.admin.control import StoreDown
+from proxy.admin.control import StoreDown, told
 from proxy.admin.entries import shown, shown_whole
+from proxy.admin.records import Records
 from proxy.core.breaker import State
 from proxy.stores.base import StoreError, ident_of
 from proxy.telemetry.log import set_level
@@ -15,6 +17,7 @@ from proxy.telemetry.log import set_level
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from proxy.admin.control import Settled
     from proxy.app import App
     from proxy.config.settings import Config
     from proxy.core.freshness import CacheSettings
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("backstay")
 
+_NONE: Final[Any] = SimpleNamespace(stores={})  # while no policy keeps records of calls
 _FORCED: Final = {"open": State.FORCED_OPEN, "closed": State.DISABLED, "auto": None}
 
 
@@ -32,6 +36,7 @@ class Controls:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._records = Records(getattr(app.survivors, "ledgers", _NONE), app.clock.wall)
 
     def status(self) -> dict[str, Any]:
         """See Control."""
@@ -45,6 +50,8 @@ class Controls:
             "connections": app.listener.connections,
             "busy": app.listener.busy,
             "stores": {each["name"]: each["state"] for each in self.stores()},
+            "ledgers": {each["name"]: each["state"] for each in self.ledgers()},
+            "unknown_outcomes": {each["name"]: each["unknown"] for each in self.ledgers()},
         }
 
     def breakers(self) -> list[dict[str, Any]]:
@@ -76,7 +83,7 @@ class Controls:
             try:
                 listed = await store.entries(api=api, route=route, limit=limit)
             except StoreError as error:
-                raise StoreDown(_told(name, error)) from None
+                raise StoreDown(told(name, error)) from None
             found += [(name, each) for each in listed]
         found.sort(key=lambda pair: pair[1].stored.received_at, reverse=True)
         return [self._shown(shown, each, name) for name, each in found[:limit]]
@@ -88,7 +95,7 @@ class Controls:
             try:
                 found = await store.look(ident)
             except StoreError as error:
-                failure = _told(name, error)
+                failure = told(name, error)
                 continue
             if found is not None:
                 return self._shown(shown_whole, found, name)
@@ -104,7 +111,7 @@ class Controls:
             try:
                 purged += await store.purge(api=api, route=route, ident=ident)
             except StoreError as error:
-                failure = _told(name, error)
+                failure = told(name, error)
         _log.info("cache purged", extra={"api": api, "route": route, "ident": ident, "purged": purged})
         if failure:
             raise StoreDown(failure, purged)
@@ -124,6 +131,22 @@ class Controls:
     def _shown(self, show: _Show, listed: Listed, store: str) -> dict[str, Any]:
         rules = _rules(self._app.config, listed.stored.api, listed.stored.route)
         return show(listed, store, rules, self._app.clock.wall())
+
+    def ledgers(self) -> list[dict[str, Any]]:
+        """See Control."""
+        return self._records.ledgers()
+
+    async def unsettled(self, *, api: str | None, store: str | None, limit: int) -> list[dict[str, Any]]:
+        """See Control."""
+        return await self._records.unsettled(api=api, store=store, limit=limit)
+
+    async def record(self, ident: str, *, store: str | None) -> dict[str, Any] | None:
+        """See Control."""
+        return await self._records.look(ident, store=store)
+
+    async def settle(self, ident: str, outcome: Settled, *, store: str | None) -> dict[str, Any] | None:
+        """See Control."""
+        return await self._records.settle(ident, outcome, store=store)
 
     def force_breaker(self, name: str, state: str) -> bool:
         """See Control."""
@@ -164,8 +187,3 @@ def _rules(config: Config, api: str, route: str) -> CacheSettings | None:
             own = next((one.policies for one in each.routes if one.name == route), each.policies)
             return own.cache
     return None
-
-
-def _told(name: str, error: StoreError) -> str:
-    """``name`` is the configuration's for the store, which has one of its own."""
-    return f"The store {name!r} did not answer ({error.what}: {error.why}); ask again once it is up."

@@ -19,6 +19,7 @@ from proxy.admin.cache import CacheApi
 from proxy.admin.control import Control, Forced
 from proxy.admin.guard import ProblemError, guard
 from proxy.admin.handlers import answered, listed, shown, word
+from proxy.admin.idempotency import IdempotencyApi
 from proxy.admin.page import page
 from proxy.telemetry.metrics import Registry
 
@@ -112,6 +113,7 @@ class _Api:
             web.get("/v1/pools", listed("pools", control.pools)),
             web.get("/v1/config", shown(control.effective_config)),
             *CacheApi(control).routes(),
+            *IdempotencyApi(control).routes(),
             web.post("/v1/reload", self._reload),
             web.put("/v1/log", self._set_log_level),
         ]

@@ -5,20 +5,11 @@ Made by ``admin/api.py``. No purge is wider than it was asked to be: what it cov
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
-
 from aiohttp import web
 
-from proxy.admin.control import Control, StoreDown
+from proxy.admin.control import Control
 from proxy.admin.guard import ProblemError
-from proxy.admin.handlers import answered, number, parameters
-
-_USUAL: Final = 100  # entries that one sees without asking for more
-_MOST: Final = 1000
-_IDENT: Final = re.compile(r"[0-9a-f]{32}")
+from proxy.admin.handlers import answered, ident_of, limit_of, parameters, stores_answering
 
 
 class CacheApi:
@@ -38,14 +29,14 @@ class CacheApi:
 
     async def _list(self, request: web.Request) -> web.Response:
         asked = parameters(request, "api", "route", "limit")
-        limit = number(asked.get("limit", str(_USUAL)), "limit", 1, _MOST)
-        with _stores_answering():
+        limit = limit_of(asked)
+        with stores_answering():
             found = await self._control.cached(api=asked.get("api"), route=asked.get("route"), limit=limit + 1)
         return answered({"entries": list(found[:limit]), "more": len(found) > limit})
 
     async def _look(self, request: web.Request) -> web.Response:
-        ident = _ident(request)
-        with _stores_answering():
+        ident = ident_of(request, _nothing)
+        with stores_answering():
             entry = await self._control.look(ident)
         if entry is None:
             raise _nothing(ident)
@@ -58,33 +49,18 @@ class CacheApi:
             raise ProblemError(
                 400, "Say what to purge: ?api=NAME, ?route=NAME or both; or all of it, by ?all=true alone."
             )
-        with _stores_answering():
+        with stores_answering():
             purged = await self._control.purge(api=asked.get("api"), route=asked.get("route"))
         return answered({"purged": purged})
 
     async def _purge_one(self, request: web.Request) -> web.Response:
-        ident = _ident(request)
-        with _stores_answering():
+        ident = ident_of(request, _nothing)
+        with stores_answering():
             purged = await self._control.purge(ident=ident)
         if not purged:
             raise _nothing(ident)
         return answered({"purged": purged})
 
 
-def _ident(request: web.Request) -> str:
-    ident = request.match_info["id"]
-    if not _IDENT.fullmatch(ident):
-        raise _nothing(ident)
-    return ident
-
-
 def _nothing(ident: str) -> ProblemError:
     return ProblemError(404, f"There is no stored answer with the id {ident!r}; GET /v1/cache lists them.")
-
-
-@contextmanager
-def _stores_answering() -> Iterator[None]:
-    try:
-        yield
-    except StoreDown as error:
-        raise ProblemError(503, str(error), purged=error.purged) from None

@@ -8,17 +8,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
+from proxy.stores.base import StoreError
+
 Forced: TypeAlias = Literal["open", "closed", "auto"]
+Settled: TypeAlias = Literal["done", "absent"]
+"""What a person has found out about a call: it was carried out, or it was not."""
 State: TypeAlias = Mapping[str, Any]
 """A JSON object, by the name of its fields; what is listed has a ``name``."""
 
 
 class StoreDown(Exception):
-    """A store of answers could not be asked, or not to the end. The text says which, and why."""
+    """A store could not be asked, or not to the end. The text says which, and why."""
 
-    def __init__(self, detail: str, purged: int = 0) -> None:
+    def __init__(self, detail: str, purged: int | None = None) -> None:
         super().__init__(detail)
-        self.purged = purged  # answers that were forgotten all the same: those of the other stores
+        self.purged = purged  # answers of other stores that were forgotten all the same; None: none was to be
+
+
+def told(name: str, error: StoreError) -> str:
+    """What ``StoreDown`` says. ``name`` is the configuration's for the store, which has one of its own."""
+    return f"The store {name!r} did not answer ({error.what}: {error.why}); ask again once it is up."
+
+
+class NotSettled(Exception):
+    """Nothing was settled: there is no doubt, or it is not clear which record is meant. The text says which."""
+
+    def __init__(self, detail: str, records: Sequence[State]) -> None:
+        super().__init__(detail)
+        self.records = records  # as they are
 
 
 class Control(Protocol):
@@ -54,6 +71,28 @@ class Control(Protocol):
 
     async def purge(self, *, api: str | None = None, route: str | None = None, ident: str | None = None) -> int:
         """Forget the stored answers that fit all that is given, or all; how many. Raises StoreDown."""
+        ...
+
+    def ledgers(self) -> Sequence[State]:
+        """Every ledger: its state (up, or down and why), what is in it, and how many outcomes are not known."""
+        ...
+
+    async def unsettled(self, *, api: str | None, store: str | None, limit: int) -> Sequence[State]:
+        """At most ``limit`` records of calls (of an api, in a ledger) whose outcome is not known, the oldest first.
+
+        Raises StoreDown.
+        """
+        ...
+
+    async def record(self, ident: str, *, store: str | None) -> State | None:
+        """The record of a call by its ``id``, one in doubt before others. Raises StoreDown if it may be elsewhere."""
+        ...
+
+    async def settle(self, ident: str, outcome: Settled, *, store: str | None) -> State | None:
+        """End the doubt about a call: its record as it is now, or {"id", "outcome": "absent"}; None if there is none.
+
+        Raises NotSettled, and StoreDown if it may be elsewhere, or perhaps was settled.
+        """
         ...
 
     def force_breaker(self, name: str, state: Forced) -> bool:

@@ -1,19 +1,25 @@
 """What the handlers of the control API have in common: JSON in, JSON out, and questions in the query.
 
-Used by ``admin/api.py`` and ``admin/cache.py``. What is asked in a way that is not meant is refused with an example of
-what is: a parameter that was misspelt, and so ignored, might purge a whole cache.
+Used by ``admin/api.py``, ``admin/cache.py`` and ``admin/idempotency.py``. What is asked in a way that is not meant is
+refused with an example of what is: a parameter that was misspelt, and so ignored, might purge a whole cache.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 from aiohttp import web
 
-from proxy.admin.control import State
+from proxy.admin.control import State, StoreDown
 from proxy.admin.guard import Handler, ProblemError
+
+_USUAL: Final = 100  # lines of a list that one sees without asking for more
+_MOST: Final = 1000
+_IDENT: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def answered(body: State) -> web.Response:
@@ -69,3 +75,26 @@ def number(text: str, name: str, least: int, most: int) -> int:
     if value is None or not least <= value <= most:
         raise ProblemError(400, f"{name} is a whole number from {least} to {most}, not {text!r}.")
     return value
+
+
+def limit_of(asked: Mapping[str, str]) -> int:
+    """The limit of a list, as it was asked for or not. Raises ProblemError."""
+    return number(asked.get("limit", str(_USUAL)), "limit", 1, _MOST)
+
+
+def ident_of(request: web.Request, nothing: Callable[[str], ProblemError]) -> str:
+    """The id in the path; what can be none is answered with ``nothing``, as one that there is not."""
+    ident = request.match_info["id"]
+    if not _IDENT.fullmatch(ident):
+        raise nothing(ident)
+    return ident
+
+
+@contextmanager
+def stores_answering() -> Iterator[None]:
+    """A store that does not answer makes the request fail with 503, and with what was done all the same."""
+    try:
+        yield
+    except StoreDown as error:
+        done = {} if error.purged is None else {"purged": error.purged}
+        raise ProblemError(503, str(error), **done) from None

@@ -20,6 +20,7 @@ def page(control: Control) -> str:
         ("rate limits", control.buckets()),
         ("connections", control.pools()),
         ("cache", control.stores()),
+        ("ledgers", control.ledgers()),
     ):
         parts.append(f"{title.upper()}\n{table(states) or 'none'}")
     return "\n\n".join(parts) + "\n"
@@ -50,5 +51,7 @@ def word(value: Any) -> str:
             return f"{value:.6g}"
         case Mapping():
             return ", ".join(f"{name} {word(each)}" for name, each in value.items()) or "-"
+        case list():
+            return ", ".join(map(word, value)) or "-"
         case _:
             return str(value)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 from aiohttp.web import Application, Request
 
-from proxy.admin.control import Forced, StoreDown
+from proxy.admin.control import Forced, NotSettled, Settled, StoreDown
 
 Client: TypeAlias = TestClient[Request, Application]
 MakeClient: TypeAlias = Callable[[Application], Awaitable[Client]]
@@ -27,6 +27,11 @@ class FakeControl:
             {"id": "a" * 32, "api": "weather", "route": "default", "target": "/today", "store": "memory"},
             {"id": "b" * 32, "api": "weather", "route": "own", "target": "/now", "store": "memory"},
             {"id": "c" * 32, "api": "stripe", "route": "default", "target": "/v1/plans", "store": "shared"},
+        ]
+        self.calls = [
+            {"id": "d" * 32, "api": "stripe", "state": "unknown", "store": "ledger"},
+            {"id": "e" * 32, "api": "paypal", "state": "unknown", "store": "ledger"},
+            {"id": "f" * 32, "api": "stripe", "state": "running", "store": "memory"},
         ]
         self.down: StoreDown | None = None
 
@@ -61,6 +66,32 @@ class FakeControl:
             raise self.down
         wanted = {"api": api, "route": route, "id": ident}
         return [each for each in self.answers if all(value in (None, each[key]) for key, value in wanted.items())]
+
+    def ledgers(self) -> list[dict[str, Any]]:
+        return [
+            {"name": "ledger", "state": "up", "why": None, "unknown": 2, "weaknesses": []},
+            {"name": "memory", "state": "up", "why": None, "unknown": 0, "weaknesses": ["a", "b"]},
+        ]
+
+    async def unsettled(self, *, api: str | None, store: str | None, limit: int) -> list[dict[str, Any]]:
+        return [each for each in self.recorded(api, store) if each["state"] == "unknown"][:limit]
+
+    async def record(self, ident: str, *, store: str | None) -> dict[str, Any] | None:
+        return next((each for each in self.recorded(None, store) if each["id"] == ident), None)
+
+    async def settle(self, ident: str, outcome: Settled, *, store: str | None) -> dict[str, Any] | None:
+        found = await self.record(ident, store=store)
+        if found is not None and found["state"] != "unknown":
+            raise NotSettled("There is no doubt.", [found])
+        if found is None or outcome == "done":
+            return found and found | {"state": outcome}
+        self.calls.remove(found)
+        return {"id": ident, "outcome": outcome}
+
+    def recorded(self, api: str | None, store: str | None) -> list[dict[str, Any]]:
+        if self.down is not None:
+            raise self.down
+        return [each for each in self.calls if api in {None, each["api"]} and store in {None, each["store"]}]
 
     def force_breaker(self, name: str, state: Forced) -> bool:
         if name not in self.forced:

@@ -119,7 +119,18 @@ class TestReading:
     """What the operator sees."""
 
     @pytest.mark.parametrize(
-        "path", ["/", "/nowhere", "/v1/status", "/v1/breakers", "/v1/buckets", "/v1/pools", "/v1/config", "/v1/cache"]
+        "path",
+        [
+            "/",
+            "/nowhere",
+            "/v1/status",
+            "/v1/breakers",
+            "/v1/buckets",
+            "/v1/pools",
+            "/v1/config",
+            "/v1/cache",
+            "/v1/ledgers",
+        ],
     )
     async def test_everything_needs_the_token(self, aiohttp_client: Any, control: Any, path: str) -> None:
         """No path of the control API is open."""
@@ -130,7 +141,7 @@ class TestReading:
         """The program's own facts, as they are."""
         assert await (await admin.get("/v1/status")).json() == control.status()
 
-    @pytest.mark.parametrize("what", ["breakers", "buckets", "pools"])
+    @pytest.mark.parametrize("what", ["breakers", "buckets", "pools", "ledgers"])
     async def test_lists(self, admin: Any, control: Any, what: str) -> None:
         """What there are several of comes as a list under its name, an empty one too."""
         assert await (await admin.get(f"/v1/{what}")).json() == {what: getattr(control, what)()}

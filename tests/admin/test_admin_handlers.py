@@ -9,8 +9,9 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.admin.control import StoreDown
 from proxy.admin.guard import ProblemError
-from proxy.admin.handlers import answered, listed, number, parameters, shown
+from proxy.admin.handlers import answered, ident_of, limit_of, listed, number, parameters, shown, stores_answering
 
 
 def test_json_is_laid_out_for_eyes() -> None:
@@ -70,3 +71,25 @@ def test_anything_else_is_no_number(text: str) -> None:
         return
     with pytest.raises(ProblemError, match="limit is a whole number from 1 to 1000"):
         number(text, "limit", 1, 1000)
+
+
+@pytest.mark.parametrize(("asked", "limit"), [({}, 100), ({"limit": "1"}, 1), ({"limit": "1000"}, 1000)])
+def test_a_list_has_a_limit(asked: dict[str, str], limit: int) -> None:
+    """A hundred, unless fewer or more are asked for."""
+    assert limit_of(asked) == limit
+
+
+def test_an_id_that_can_be_none() -> None:
+    """It is answered as one that there is not; no store is asked for it."""
+    asked = {ident: make_mocked_request("GET", "/", match_info={"id": ident}) for ident in ("a" * 32, "A" * 32)}
+    with pytest.raises(ProblemError, match="no AAA"):
+        ident_of(asked["A" * 32], lambda ident: ProblemError(404, f"no {ident}"))
+    assert ident_of(asked["a" * 32], lambda ident: ProblemError(404, f"no {ident}")) == "a" * 32
+
+
+@pytest.mark.parametrize(("purged", "members"), [(None, {}), (0, {"purged": 0}), (2, {"purged": 2})])
+def test_a_store_that_does_not_answer(purged: int | None, members: dict[str, int]) -> None:
+    """The request fails with 503, and tells what was done all the same if anything was to be."""
+    with pytest.raises(ProblemError) as caught, stores_answering():
+        raise StoreDown("it is down", purged)
+    assert (caught.value.status, caught.value.members) == (503, {"detail": "it is down"} | members)

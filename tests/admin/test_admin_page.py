@@ -11,7 +11,7 @@ from proxy.admin.page import facts, page, table, word
 
 
 def test_the_page_shows_everything(control: Control) -> None:
-    """One screen has the facts, and a table of breakers, of rate limits, of connections and of stores."""
+    """One screen has the facts, and a table of breakers, of rate limits, of connections, of stores and of ledgers."""
     assert page(control) == (
         "version         0.1.0\n"
         "ready           yes\n"
@@ -32,6 +32,11 @@ def test_the_page_shows_everything(control: Control) -> None:
         "CACHE\n"
         "name    state  entries  bytes  limit\n"
         "memory  up     3        1234   67108864\n"
+        "\n"
+        "LEDGERS\n"
+        "name    state  why  unknown  weaknesses\n"
+        "ledger  up     -    2        -\n"
+        "memory  up     -    0        a, b\n"
     )
 
 
@@ -54,7 +59,8 @@ def test_nothing_is_shown_as_nothing() -> None:
         (3, "3"),
         (0.123456789, "0.123457"),
         ("open", "open"),
-        (["a"], "['a']"),
+        (["a", None], "a, -"),
+        ([], "-"),
         ({"memory": "up", "shared": None}, "memory up, shared -"),
         ({}, "-"),
     ],
