@@ -18,13 +18,13 @@ record    event              if                                  becomes     the
 ABSENT    reserve            there is room                       RUNNING     OWNED: it is the caller's to make
 ABSENT    reserve            the ledger is full                  ABSENT      an error of the store
 any       reserve            another fingerprint                 the same    MISMATCH: the key stands for another call
-RUNNING   reserve            its own token                       the same    OWNED: asked twice, reserved once
+RUNNING   reserve            its own token, even after its lease the same    OWNED: asked twice, reserved once
 RUNNING   reserve            any other token                     the same    RUNNING
 DONE      reserve                                                the same    DONE, and the answer
 UNKNOWN   reserve                                                the same    UNKNOWN
 UNKNOWN   reserve            ``resend``                          RUNNING     OWNED, in doubt, with the same nonce
 RUNNING   renew              its token                           RUNNING     true: the lease begins anew
-UNKNOWN   renew              its token: the lease was over       RUNNING     true
+UNKNOWN   renew              its token: it is late               RUNNING     true
 RUNNING   finish             its token                           DONE        true
 RUNNING   finish, released   its token                           ABSENT      true
 RUNNING   finish, released   its token, in doubt                 UNKNOWN     true: the call before is still not known
@@ -41,6 +41,7 @@ UNKNOWN   time               ``retain`` or the window is over    ABSENT
 
 A token is of one reservation and no other, so that it fences: once a record has another owner, or was settled by a
 person, what its earlier owner still has to say changes nothing. It begins with the epoch of the process that made it.
+A record that has no fingerprint takes the first that an owner knows, at the beginning of a call or at its end.
 Times are in seconds of the clock of the store.
 """
 
@@ -231,6 +232,7 @@ def reserve(record: Record | None, claim: Claim, now: float) -> Reserved:
     if not claim.resend:
         return Reserved(Found.UNKNOWN, record)
     record.state, record.token, record.doubt = State.RUNNING, claim.token, True
+    record.fingerprint = record.fingerprint or claim.fingerprint
     record.number += 1
     record.lease_until = now + claim.lease
     return Reserved(Found.OWNED, record)
