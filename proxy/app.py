@@ -122,6 +122,7 @@ class App:
             header_limit=limits.header_bytes,
             body_limit=limits.body_bytes,
         )
+        self.listener.pending = lambda: self.survivors.ledgers.under_way
         registry.gauge("backstay_build_info", version=__version__, python=sys.version.split()[0]).set(1)
         registry.computed("backstay_agent_connections", lambda: [({}, self.listener.connections)])
         registry.computed("backstay_config_info", lambda: [({"hash": self.config.digest[:12]}, 1)])
@@ -189,6 +190,7 @@ class App:
         self.listener.close()
         for pool in self.survivors.pools.values():
             pool.close()
+        await self.survivors.ledgers.close()
         await self.survivors.shelves.close()
         for runner in self._runners:
             await runner.cleanup()

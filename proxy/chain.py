@@ -1,10 +1,12 @@
 """The order in which policies stand, and the linking of a chain for each route. Used by app.py.
 
-    observe > fallback > cache > invalidation > attempts (retry) > breaker > rate limit > timeouts > upstream
+    observe > fallback > idempotency > cache > invalidation > attempts (retry) > breaker > rate limit > timeouts
+            > upstream
 
 =============  ========  =====================================================================================
 observe        exchange  outermost and always: one outcome, one sample, one log line for every request
 fallback       exchange  sees every refusal below it; the only one that serves a stale answer for a failure
+idempotency    exchange  outside the limits: a replay costs the vendor nothing; once for all attempts of a call
 cache          exchange  outside the limits: a hit costs the vendor nothing, so it costs no token, asks no breaker
 invalidation   exchange  inside the cache, which lets writes pass: so that a hit does not pay for it
 attempts       bridge    turns an exchange into attempts, and is the one place where they settle
@@ -13,9 +15,8 @@ rate limit     attempt   each try spends the vendor's quota; behind the breaker,
 timeouts       attempt   last, so that waiting for a token is never taken for a slow vendor
 =============  ========  =====================================================================================
 
-idempotency will stand between fallback and cache (a replay costs the vendor nothing), concurrency between breaker
-and rate limit, fault last. A policy that a route does not use is not in its chain, and costs nothing. Chains are
-linked once, when the configuration is loaded.
+concurrency will stand between breaker and rate limit, fault last. A policy that a route does not use is not in its
+chain, and costs nothing. Chains are linked once, when the configuration is loaded.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from proxy import keyed
 from proxy.core.classify import Classifier
 from proxy.core.credentials import CREDENTIALS
 from proxy.core.fallback import FallbackSettings
+from proxy.core.upstream_key import UpstreamKey
+from proxy.core.vendors import vendor_of
 from proxy.fetch import Fetcher, Means
 from proxy.model import Chain
 from proxy.policies.attempts import Attempts, Retry
 from proxy.policies.breaker import BreakerPolicy
 from proxy.policies.cache import Cache
 from proxy.policies.fallback import Fallback
+from proxy.policies.idempotency import Idempotency
 from proxy.policies.invalidation import Invalidation
 from proxy.policies.observe import Observe
 from proxy.policies.ratelimit import RateLimit
@@ -46,12 +51,17 @@ if TYPE_CHECKING:
     from proxy.core.breaker import BreakerSettings
     from proxy.core.bucket import RateSettings
     from proxy.core.cache import CacheSettings
+    from proxy.core.idempotency import IdempotencySettings
     from proxy.model import AttemptPolicy, Exchange, ExchangePolicy, Proceed, Send
     from proxy.state import Parts
 
 Elsewhere: TypeAlias = "Callable[[str, Exchange], tuple[Exchange, Proceed]]"
 """The same call at another api, by its name: a branch of the exchange, and what answers it."""
 
+_IDEMPOTENCY_RESULTS: Final = (
+    "first", "joined", "replayed", "resent", "unknown", "in_progress", "mismatch", "not_kept", "key_missing",
+    "key_malformed", "no_key", "no_scope", "oversized", "refused", "unprotected",
+)  # fmt: skip
 _CACHE_RESULTS: Final = ("hit", "miss", "stale", "revalidated", "coalesced", "bypass", "refreshed")
 
 
@@ -112,6 +122,8 @@ class _Linker:
         policies: list[ExchangePolicy] = []
         if self._policies.fallback is not None or self._policies.cache is not None:
             policies.append(self._fallback(self._policies.fallback or FallbackSettings()))
+        if self._policies.idempotency is not None:
+            policies.append(self._idempotency(self._policies.idempotency))
         if self._policies.cache is not None:
             policies.append(self._cache(self._policies.cache))
         if caches := self._caches_of_api():
@@ -147,6 +159,26 @@ class _Linker:
         }
         stale_age = registry.histogram("backstay_cache_stale_age_seconds", **names)
         return Cache(means, Fetcher(means, Classifier(self._policies.classify)), count, stale_age)
+
+    def _idempotency(self, settings: IdempotencySettings) -> Idempotency:
+        registry, names = self._parts.registry, {"api": self._api.name, "route": self._route}
+        count = {
+            result: registry.counter("backstay_idempotency_requests_total", **names, result=result)
+            for result in _IDEMPOTENCY_RESULTS
+        }
+        errors = registry.counter("backstay_store_errors_total", store=settings.store, mode=settings.on_store_error)
+        means = keyed.Means(
+            self._parts.clock,
+            settings,
+            self._parts.survivors.ledgers.ledger(settings.store),
+            UpstreamKey(settings, vendor_of(self._api.host)),
+            scope=_everybody if settings.scope == "api" else key_of(settings.scope),
+            idle=self._policies.timeout.idle,
+            count=count,
+            count_error=errors.inc,
+            shadow=self._shadow("idempotency"),
+        )
+        return Idempotency(means)
 
     def _caches_of_api(self) -> list[CacheSettings]:
         """One for each shelf that the routes of the api have."""
@@ -239,6 +271,12 @@ def credential_of(exchange: Exchange) -> str:
                 digest.update(lower + b"\0" + value + b"\0")
         exchange.credential = digest.hexdigest()[:32]
     return exchange.credential
+
+
+def _everybody(exchange: Exchange) -> str:
+    """One scope for all calls of an api."""
+    del exchange
+    return ""
 
 
 def _header_of(lower: bytes, exchange: Exchange) -> str:

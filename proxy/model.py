@@ -160,6 +160,20 @@ class Stream(Protocol):
         """Nobody wants the rest: stop the sender, and end as ABANDONED."""
 
 
+class Upload(Stream, Protocol):
+    """The body of a request that is still arriving."""
+
+    def tap(self, listener: Callable[[bytes], None], /) -> None:
+        """Show ``listener`` every piece once, whatever sinks there are: those that are held first, then all that come.
+
+        To be set before a byte has been given away that was not kept.
+        """
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has come."""
+
+
 class Tunnel(Protocol):
     """The way to an upstream that switched to the websocket protocol."""
 
@@ -194,7 +208,7 @@ class Request:
         self.host = host
         self.http10 = http10
         self.body = body  # the whole body, if stream is None
-        self.stream: Stream | None = None  # a body that was not complete with the head
+        self.stream: Upload | None = None  # a body that was not complete with the head
         self.length = 0  # of the body in bytes; negative if it is chunked
         self.path = "/"  # normalised, within the api: what routes are matched against; set by routing
         self.query = b""
@@ -315,6 +329,16 @@ class Exchange:
         self.credential: str | None = None  # hash of the caller's credentials, once asked for
         self.stale: Stale | None = None  # hung here by the cache, served by fallback alone
         self.cache_status = b""  # what the cache had to say, for answers of ours (RFC 9211)
+
+    @property
+    def honoured(self) -> bool:
+        """Whether the upstream will not carry it out twice, thanks to the key that it carries."""
+        return self.effect is not None and self.effect.honoured
+
+    @property
+    def persistent(self) -> bool:
+        """Whether it goes on although its agent has left: it must happen once, and has been sent."""
+        return self.effect is not None and self.written
 
     def branch(self, request: Request) -> Exchange:
         """A call on behalf of this one, with an account of its own: see ``absorb``."""

@@ -43,6 +43,7 @@ class Runtime:
         # Everything that can fail comes first: a runtime that cannot be built must change nothing that runs.
         endpoints = {api.name: self._endpoint(api) for api in config.apis}
         parts.survivors.shelves.configure(config)
+        parts.survivors.ledgers.configure(config)
         self._entries = {api.name: self._entry(api, endpoints[api.name]) for api in config.apis}
         self._table: Table[Chain] = Table(list(self._entries.values()))
         parts.survivors.drop_unused()

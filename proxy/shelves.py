@@ -42,7 +42,6 @@ class Shelves:
         self._redis: RedisStore | None = None
         self._used: set[str] = set()  # in the present linking
         registry.computed("backstay_cache_bytes", self._bytes)
-        registry.computed("backstay_dependency_up", self._up)
 
     def configure(self, config: Config) -> None:
         """What holds from the next linking on."""
@@ -121,7 +120,8 @@ class Shelves:
         if self._memory is not None:
             yield {"store": MEMORY}, self._memory.bytes
 
-    def _up(self) -> Iterator[tuple[dict[str, str], float]]:
+    def up(self) -> Iterator[tuple[dict[str, str], float]]:
+        """Of each store outside of this process, whether it can be asked."""
         if self._redis is not None:
             yield {"name": SHARED}, float(self._redis.up)
 

@@ -236,11 +236,12 @@ class Spool:
 
     While it is filling, a slow reader holds nobody up: what it lags behind is kept anyway. Once that cannot be
     kept, the reader's pace is the source's. If the reader leaves, filling goes on unless the owner abandons it;
-    what overflows without a reader is abandoned here.
+    what overflows without a reader is abandoned here, unless its owner wants to know how it ends (``thorough``).
     """
 
     __slots__ = (
         "_chunks", "_limit", "_size", "_source", "body", "ending", "on_reader_gone", "on_settled", "reader", "state",
+        "thorough",
     )  # fmt: skip
 
     def __init__(self, source: Stream, limit: int, idle: float | None, clock: Clock) -> None:
@@ -249,6 +250,7 @@ class Spool:
         self.ending: Ending | None = None  # of the source
         self.on_settled: Callable[[], None] = _nothing  # called once, when the state is filling no longer
         self.on_reader_gone: Callable[[], None] = _nothing  # called once, if the reader leaves before it has all
+        self.thorough = False  # what nobody reads, and cannot be kept, is taken to its end all the same
         self.reader = Reader(self, source.length, idle, clock)
         self._source: Stream | None = source  # until it has ended
         self._limit = limit  # bytes
@@ -265,7 +267,7 @@ class Spool:
         if self.state == "filling":
             self._retain(data)
         if self.state == "overflowed" and self.reader.left:
-            self.abandon()
+            self._go_unread()
         else:
             self.reader.push(data)
             self.pace()
@@ -339,7 +341,13 @@ class Spool:
         on_reader_gone, self.on_reader_gone = self.on_reader_gone, _nothing
         on_reader_gone()
         if self.state == "overflowed":
+            self._go_unread()
+
+    def _go_unread(self) -> None:
+        if not self.thorough:
             self.abandon()
+        elif self._source is not None:
+            self._source.resume()  # it may have been held up for the reader
 
     def __repr__(self) -> str:
         return f"<Spool {self.state} came={self._size} {self.reader!r}>"

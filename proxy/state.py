@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.core.breaker import Breaker, BreakerSettings, State, Transition
 from proxy.core.bucket import Buckets, RateSettings
 from proxy.core.budget import Budget
+from proxy.ledgers import Ledgers
 from proxy.shelves import Shelves
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ class Survivors:
         self.buckets: dict[str, Buckets] = {}
         self.pools: dict[str, Pool] = {}
         self.shelves = Shelves(clock, registry)
+        self.ledgers = Ledgers(clock, registry)
         self._used: dict[tuple[str, str], object] = {}  # (kind, name) -> the rules it goes by, in the present linking
         self._evicted = 0  # by buckets that were dropped: a counter does not fall
         registry.computed("backstay_breaker_state", self._breaker_states)
         registry.computed("backstay_upstream_connections", self._connections)
         registry.computed("backstay_retry_budget_ratio", self._budget_ratios)
         registry.computed("backstay_evictions_total", self._evictions)
+        registry.computed("backstay_dependency_up", self._up)
 
     def _claim(self, kind: str, names: Sequence[str], rules: object) -> str:
         """The first of ``names``, widest first, that goes by these rules or by none yet; the last may be set anew.
@@ -120,6 +123,7 @@ class Survivors:
     def drop_unused(self) -> None:
         """Forget what was not asked for since the last call: the new configuration does not name it."""
         self.shelves.drop_unused()
+        self.ledgers.drop_unused()
         used, self._used = self._used, {}
         for name in [name for name in self.pools if ("pool", name) not in used]:
             self.pools.pop(name).close()
@@ -154,6 +158,11 @@ class Survivors:
         present = sum(buckets.evictions for buckets in self.buckets.values())
         yield {"what": "rate_limit_keys"}, self._evicted + present
         yield {"what": "cache_entries"}, self.shelves.evictions
+        yield {"what": "idempotency_bodies"}, self.ledgers.evictions
+
+    def _up(self) -> Iterator[tuple[dict[str, str], float]]:
+        yield from self.shelves.up()
+        yield from self.ledgers.up()
 
 
 def _same(old: Endpoint, new: Endpoint) -> bool:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.core import retry
+from proxy.core.idempotency import leaves_doubt
 from proxy.core.retry_after import retry_after
 from proxy.errors import CallError, Refusal
 from proxy.model import Attempt, Ending, Verdict
@@ -46,10 +47,12 @@ class Attempts:
         except CallError as error:
             if isinstance(error, Refusal):
                 exchange.attempts -= 1  # nothing was tried
+            exchange.lost |= attempt.written
             self._charge(attempt)
             attempt.settle(self._classifier.of_error(error))
             raise
         except BaseException:
+            exchange.lost |= attempt.written
             self._charge(attempt)
             attempt.settle(Verdict.IGNORED)
             raise
@@ -115,6 +118,7 @@ class Retry(Attempts):
             if delay is None:
                 return self._give_up(response, failure, reason, aside)
             if response is not None:
+                exchange.lost |= leaves_doubt(response.status)
                 response.discard()
                 aside = response if response.stream is None else aside
             await self._clock.sleep(delay)
@@ -151,7 +155,10 @@ class Retry(Attempts):
     def _safe(self, exchange: Exchange) -> bool:
         request = exchange.request
         return (request.stream is None or request.stream.replayable) and retry.safe_to_resend(
-            written=exchange.written, method=request.method, honoured_key=False, declared=self._settings.safe
+            written=exchange.written,
+            method=request.method,
+            honoured_key=exchange.honoured,
+            declared=self._settings.safe,
         )
 
     def _give_up(

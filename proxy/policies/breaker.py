@@ -34,7 +34,10 @@ class BreakerPolicy:
         """Send, if the circuit admits it. Raises CircuitOpen."""
         breaker, exchange = self._breaker, attempt.exchange
         safe = safe_to_resend(
-            written=True, method=exchange.request.method, honoured_key=False, declared=self._declared_safe
+            written=True,
+            method=exchange.request.method,
+            honoured_key=exchange.honoured,
+            declared=self._declared_safe,
         )
         decision = breaker.admit(self._clock.now(), self._clock.chance(), safe=safe, may_probe=not exchange.probed)
         if isinstance(decision, Ticket):

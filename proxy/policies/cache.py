@@ -23,7 +23,7 @@ from proxy.core.credentials import partition
 from proxy.core.selection import select
 from proxy.errors import CallError, DeadlineExceeded, Internal, NotCached, Timeout
 from proxy.flight import Flight, Read, Released
-from proxy.gather import gather
+from proxy.gather import Gathered, gather
 from proxy.model import Response, Stale
 from proxy.spool import SLICE, Replay
 
@@ -63,7 +63,7 @@ class Cache:
             return await self._pass(exchange, proceed, "method")
         digest = ""
         if request.stream is not None or request.body:
-            if not self._settings.key_body or not await gather(exchange, self._settings.max_object, self._clock):
+            if not self._settings.key_body or not await self._has_body(exchange):
                 return await self._pass(exchange, proceed, "bypass")
             digest = _digest(request)
         whose = partition(request.headers)
@@ -81,6 +81,10 @@ class Cache:
             if use is Use.ALLOWED:
                 return self._stale_answer(read, stored, "max-stale")
         return await self._forward(read, proceed)
+
+    async def _has_body(self, exchange: Exchange) -> bool:
+        """Whether all of the request's body is at hand now."""
+        return await gather(exchange, self._settings.max_object, self._clock) is Gathered.WHOLE
 
     async def _pass(self, exchange: Exchange, proceed: Proceed, why: Why) -> Response:
         """It is not for the cache, which says so."""

@@ -70,13 +70,13 @@ class Fallback:
         try:
             response = await proceed(exchange)
         except CallError as error:
-            if not rules.replaceable(error, rate_limited=self._rate_limited):
+            if _unknown(exchange) or not rules.replaceable(error, rate_limited=self._rate_limited):
                 raise
             instead = await self._instead(exchange, _Trouble(error.reason, error.retry_after, None))
             if instead is None:
                 raise
             return instead
-        if self._classifier.at_headers(response.status) is not Verdict.FAILURE:
+        if _unknown(exchange) or self._classifier.at_headers(response.status) is not Verdict.FAILURE:
             return response
         return await self._replace(exchange, response)
 
@@ -138,7 +138,7 @@ class Fallback:
             and safe_to_resend(
                 written=exchange.written,
                 method=exchange.request.method,
-                honoured_key=False,
+                honoured_key=False,  # another api does not know the key
                 declared=self._declared_safe,
             )
         )
@@ -174,6 +174,11 @@ class _Trouble:
         self.reason = reason
         self.retry_after = retry_after  # None: nobody knows
         self.held = held
+
+
+def _unknown(exchange: Exchange) -> bool:
+    """Whether it may have been carried out: whatever stood in for its answer, the agent would take for the outcome."""
+    return exchange.effect is not None and exchange.effect.unknown
 
 
 def _tell_of_cache(exchange: Exchange, response: Response) -> None:

@@ -35,11 +35,11 @@ class Source(Protocol):
 
 
 class Body:
-    """See the module. Implements model.Stream."""
+    """See the module. Implements model.Upload."""
 
     __slots__ = (
         "_clock", "_ended", "_idle", "_keep", "_kept", "_kept_size", "_overflowed", "_paused", "_pending", "_sink",
-        "_size", "_source", "_timer", "_until", "error", "length", "on_end", "progress", "trailers",
+        "_size", "_source", "_tap", "_timer", "_until", "error", "length", "on_end", "progress", "trailers",
     )  # fmt: skip
 
     def __init__(self, source: Source, length: int | None, clock: Clock) -> None:
@@ -58,6 +58,7 @@ class Body:
         self._kept: list[bytes] = []  # given to a sink, and kept
         self._kept_size = 0
         self._overflowed = False  # bytes were given away that were not kept
+        self._tap: Callable[[bytes], None] | None = None
         self.progress = clock.now()  # when the last byte came
         self._timer: Timer | None = None
         self._idle: float | None = None
@@ -69,6 +70,8 @@ class Body:
         """A piece has come."""
         if self._timer is not None:
             self.progress = self._clock.now()
+        if self._tap is not None:
+            self._tap(data)
         if self._sink is not None:
             self._give(data)
             return
@@ -156,6 +159,17 @@ class Body:
     def keep(self, limit: int) -> None:
         """Keep up to ``limit`` bytes for another sink."""
         self._keep = limit
+
+    def tap(self, listener: Callable[[bytes], None]) -> None:
+        """See model.Upload."""
+        for data in self._kept + self._pending:
+            listener(data)
+        self._tap = listener
+
+    @property
+    def complete(self) -> bool:
+        """See model.Upload."""
+        return self._ended is Ending.COMPLETE
 
     @property
     def replayable(self) -> bool:

@@ -8,6 +8,7 @@ from proxy.wire.server import AgentConnection
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from proxy.clock import Clock
     from proxy.errors import CallError
@@ -17,6 +18,10 @@ _BACKLOG: Final = 4096
 _SWEEP_SECONDS: Final = 1.0
 _LAST_SECONDS: Final = 1.0  # of drain.timeout, for what was accepted just before the listener closed
 _QUIET_SECONDS: Final = 0.25  # without an exchange, before drain believes that there is none
+
+
+def _none() -> int:
+    return 0
 
 
 class Router(Protocol):
@@ -56,6 +61,7 @@ class Listener:
         self.max_connections = max_connections
         self.header_limit = header_limit
         self.body_limit = body_limit
+        self.pending: Callable[[], int] = _none  # calls that must end although no connection waits for them
         self.draining = False
         self._connections: set[AgentConnection] = set()
         self._excess: set[AgentConnection] = set()  # over the cap, while they are told so
@@ -138,7 +144,7 @@ class Listener:
         """Wait until nothing has been under way for a moment, at most until ``until``."""
         quiet_since = self.clock.now()
         while (now := self.clock.now()) < until:
-            if self.busy:
+            if self.busy or self.pending():
                 quiet_since = now
             elif now - quiet_since >= _QUIET_SECONDS:
                 return
@@ -148,7 +154,7 @@ class Listener:
         """Stop listening and cut every connection; returns how many had an exchange under way."""
         if self._server is not None:
             self._server.close()
-        cut = self.busy
+        cut = max(self.busy, self.pending())
         for connection in (*self._connections, *self._excess):
             connection.shut()
         return cut

@@ -263,6 +263,7 @@ class Upstream:
             # The upstream may have closed a kept connection just before it was used again (RFC 9112, 9.3.1).
             if not reused or connection.received or not self._may_resend(attempt):
                 raise
+            attempt.exchange.lost = True
         return await self._on(await pool.open(attempt), attempt, head)
 
     @staticmethod
@@ -279,5 +280,8 @@ class Upstream:
     def _may_resend(self, attempt: Attempt) -> bool:
         request = attempt.exchange.request
         return (request.stream is None or request.stream.replayable) and safe_to_resend(
-            written=True, method=request.method, honoured_key=False, declared=self._declared_safe
+            written=True,
+            method=request.method,
+            honoured_key=attempt.exchange.honoured,
+            declared=self._declared_safe,
         )

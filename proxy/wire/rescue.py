@@ -44,14 +44,34 @@ _ADVICE: Final = {
     "Make it again without 'only-if-cached'.",
     "unsupported": "This proxy does not serve such a request. " + _USELESS,
     "agent_gone": "The connection was closed before the answer.",
+    "key_missing": "The operator demands an idempotency key for this call: a new one for each new call, the same one "
+    "when it is repeated. Send it with the key.",
+    "key_malformed": "The idempotency key cannot be used as it is. Send the call with another key, such as a UUID.",
+    "key_reused": "This idempotency key belongs to an earlier call with other contents. If this is a new call, send it "
+    "with a new key; if it is the earlier one, send exactly that.",
+    "in_progress": "The same call to the {api} API is under way. Do not send it with another key; send it again, with "
+    "the same key, in {wait}, and you will get its answer.",
+    "outcome_unknown": "This call was sent to the {api} API before, and nobody knows whether it was carried out. Do "
+    "not send it again, not with another key either: look up at the {api} API whether it happened, or tell the "
+    "operator.",
+    "answer_not_kept": "This call was carried out by the {api} API before; only its answer is not kept. Do not send "
+    "it again: look up the result at the {api} API.",
+    "ledger_down": "It cannot be checked now whether this call was made before, so it was not sent. Send it again, "
+    "with the same key, in {wait}.",
     "bad_request": "The request is malformed and was not sent. Trying again unchanged will not help.",
 }
 _UNKNOWN: Final = (
     "The {api} API gave no usable answer, and it is not known whether the call was carried out. "
     "Check before you repeat anything that must happen only once."
 )
+_RESENT: Final = (
+    "The {api} API gave no usable answer. Send exactly the same call again, with the same key: it will not be carried "
+    "out twice."
+)
 _HARMLESS: Final = "The {api} API gave no usable answer. Use another tool, or try again later."
-_REPEATABLE: Final = frozenset({"rate_limited", "pool_exhausted", "overloaded", "request_timeout"})
+_REPEATABLE: Final = frozenset({
+    "rate_limited", "pool_exhausted", "overloaded", "request_timeout", "in_progress", "ledger_down",
+})  # fmt: skip
 _SAFE_METHODS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 
 
@@ -70,13 +90,15 @@ def rescue(error: CallError, exchange: Exchange | None = None) -> Response:
         problem |= {"api": exchange.api, "route": exchange.route, "attempts": exchange.attempts}
         if exchange.cache_status:
             headers.add(b"Cache-Status", exchange.cache_status)
+        if exchange.effect is not None and exchange.effect.unknown:
+            problem["outcome"] = "unknown"
     if error.retry_after is not None:
         seconds = whole_seconds(error.retry_after)
         problem["retry_after"] = seconds
         headers.add(b"Retry-After", b"%d" % seconds)
     for name, value in error.headers():
         headers.add(name, value)
-    if error.reason not in _REPEATABLE:
+    if error.reason not in _REPEATABLE and not (exchange is not None and _resends(exchange)):
         for name, value in DO_NOT_REPEAT:
             headers.add(name, value)
     body = json.dumps(problem, ensure_ascii=False).encode()
@@ -84,9 +106,16 @@ def rescue(error: CallError, exchange: Exchange | None = None) -> Response:
     return Response(error.status, headers, _reason(error.status), body)
 
 
+def _resends(exchange: Exchange) -> bool:
+    """Whether the same call again would be made again, without harm: see on_unknown."""
+    return exchange.effect is not None and exchange.effect.unknown and exchange.effect.repeatable
+
+
 def _advice(error: CallError, exchange: Exchange | None) -> str:
     sentence = _ADVICE.get(error.reason)
-    if sentence is None:
+    if exchange is not None and _resends(exchange):
+        sentence = _RESENT
+    elif sentence is None:
         harmless = exchange is not None and exchange.request.method in _SAFE_METHODS
         sentence = _HARMLESS if harmless else _UNKNOWN
     wait = "a moment" if error.retry_after is None else f"{whole_seconds(error.retry_after)} s"

@@ -5,7 +5,8 @@
                             a 101: tunnel        close, after lingering if the agent may still be sending
 
 The body of a request is fed to whoever is attached to it (the upstream connection) while the chain runs.
-Pipelined requests wait, as bytes, in a bounded buffer. An agent that goes away cancels what runs for it.
+Pipelined requests wait, as bytes, in a bounded buffer. An agent that goes away cancels what runs for it, unless that
+must happen once and has been sent: then it runs to its end, for whoever asks again.
 """
 
 from __future__ import annotations
@@ -83,8 +84,9 @@ class AgentConnection:
     """See the module. An asyncio.BufferedProtocol by its methods: a compiled class has no interpreted base."""
 
     __slots__ = (
-        "_buffer", "_clock", "_close", "_door", "_expects", "_framing", "_head", "_http10", "_intake", "_method",
-        "_response", "_scratch", "_task", "_torn", "_tunnel", "_writing_paused", "deadline", "state", "transport",
+        "_buffer", "_clock", "_close", "_door", "_exchange", "_expects", "_framing", "_head", "_http10", "_intake",
+        "_method", "_response", "_scratch", "_task", "_torn", "_tunnel", "_writing_paused", "deadline", "state",
+        "transport",
     )  # fmt: skip
 
     def __init__(self, door: Door) -> None:
@@ -97,6 +99,7 @@ class AgentConnection:
         self._buffer = b""  # a partial head, or pipelined requests
         self._task: asyncio.Task[None] | None = None
         # of the present exchange:
+        self._exchange: Exchange | None = None  # while its chain runs
         self._method = b""
         self._http10 = False
         self._expects = False  # 100-continue
@@ -150,7 +153,7 @@ class AgentConnection:
         del exc
         self.state = "closed"
         self._door.leave(self)
-        if self._task is not None:
+        if self._task is not None and not (self._exchange is not None and self._exchange.persistent):
             self._task.cancel()
         if self._intake is not None and self._intake.body is not None:
             self._intake.body.fail(Ending.ABANDONED, AgentGone())
@@ -227,6 +230,7 @@ class AgentConnection:
             return
         exchange = Exchange(request, route.api, route.route, started)
         exchange.inform = self._inform
+        self._exchange = exchange
         work = self._serve(exchange, route.proceed)
         self._task = self._clock.begin(work) if route.instant else self._clock.start(work)
 
@@ -278,7 +282,7 @@ class AgentConnection:
         except Exception:  # noqa: BLE001 -- a defect must cost one call, not the connection
             _log.exception("a call to %s failed inside Backstay", exchange.api)
             response = rescue(Internal(), exchange)
-        self._task = None
+        self._task = self._exchange = None
         if self.state == "closed":
             response.discard()
         else:
@@ -460,7 +464,7 @@ class AgentConnection:
         self.transport.abort()
 
     def _forget(self) -> None:
-        self._task = self._intake = self._response = self._tunnel = None
+        self._task = self._exchange = self._intake = self._response = self._tunnel = None
         self._buffer = b""
 
     # --- as the source of the request's body (body.Source) ----------------------------------------------

@@ -26,12 +26,13 @@ _FOREVER: Final = 1e9
 
 
 class Flow:
-    """A body that the test drives: an answer's, or a request's. Implements model.Stream."""
+    """A body that the test drives: an answer's, or a request's. Implements model.Upload."""
 
     def __init__(self, *, replayable: bool = True) -> None:
         self.length: int | None = None
         self.progress = 0.0
         self.ended = False
+        self.complete = False
         self.replayable = replayable
         self.kept: int | None = None  # what keep() was asked for
         self.limits: tuple[float | None, float | None] | None = None  # what limit() was asked for: idle, whole
@@ -47,6 +48,9 @@ class Flow:
     def attach(self, sink: Sink, /) -> None:
         """Nobody reads here."""
 
+    def tap(self, listener: Callable[[bytes], None], /) -> None:
+        """Nor here."""
+
     def pause(self) -> None:
         """Nor here."""
 
@@ -59,6 +63,7 @@ class Flow:
 
     def end(self, ending: Ending) -> None:
         self.ended = True
+        self.complete = ending is Ending.COMPLETE
         if self.response is not None:
             self.response.end(ending)
 

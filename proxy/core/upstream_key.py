@@ -1,0 +1,68 @@
+"""Owns under which name an upstream gets the key of a call, and whether it will then not carry it out twice.
+
+Called by ``policies/idempotency.py``, and by ``config`` to explain it. A key in a header proves nothing about the other
+side: only a vendor of the table (core/vendors.py), or the operator's word (``upstream: honours``), makes it count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from proxy.model import Headers
+
+if TYPE_CHECKING:
+    from proxy.core.idempotency import IdempotencySettings
+    from proxy.core.vendors import Vendor
+
+
+class Sent(NamedTuple):
+    """A request's fields as the upstream gets them, and whether it honours the key in them."""
+
+    headers: Headers
+    honoured: bool
+
+
+class UpstreamKey:
+    """What holds for the calls of one route. ``vendor``: the one whose host the api has, if it is known."""
+
+    __slots__ = ("_declared", "_lower", "_vendor", "name")
+
+    def __init__(self, settings: IdempotencySettings, vendor: Vendor | None) -> None:
+        self._declared = settings.upstream == "honours"
+        self._vendor = None if settings.upstream == "ignores" else vendor
+        self.name = self._name(settings)  # of the field, as it is written on the wire; None: no key is added
+        self._lower = (self.name or self._known_name(settings)).lower()
+
+    def _name(self, settings: IdempotencySettings) -> bytes | None:
+        if settings.upstream_header != b"auto":
+            return settings.upstream_header
+        if self._vendor is not None or self._declared:
+            return self._known_name(settings)
+        return None
+
+    def _known_name(self, settings: IdempotencySettings) -> bytes:
+        """Where the upstream looks for a key."""
+        if self._vendor is not None:
+            return self._vendor.header
+        return b"-".join([part.capitalize() for part in settings.header.split(b"-")])
+
+    def names(self, settings: IdempotencySettings) -> tuple[bytes, ...]:
+        """The fields, lower-cased, in which the agent may give a key: the route's, and the vendor's own."""
+        own = (settings.header,)
+        return own if self._vendor is None else tuple(dict.fromkeys((*own, self._vendor.header.lower())))
+
+    def honours(self, method: bytes) -> bool:
+        """Whether a call with this method and a key is not carried out twice."""
+        return self._declared or (self._vendor is not None and method in self._vendor.methods)
+
+    def send(self, headers: Headers, method: bytes, key: bytes) -> Sent:
+        """The fields to send for a call with ``key``; one that the agent has set under that name stays."""
+        present = self._lower in headers
+        if not present and self.name is not None:
+            headers = headers.copy()
+            headers.add(self.name, key)
+            present = True
+        return Sent(headers, present and self.honours(method))
+
+    def __repr__(self) -> str:
+        return f"<UpstreamKey {(self.name or b'none').decode()}>"

@@ -1,0 +1,340 @@
+"""The calls of this process that must happen once, and what it has to tell the store of their records.
+
+    first of its kind ──> Call ── reserve ──> made by this process: renewed until it has ended, then finished
+    the same again ─────────┘ wait     └────> made elsewhere, or before: see policies/idempotency.py
+
+``ledgers.py`` makes one for each store, which outlives reloads. One call of a kind asks the store for all of its kind
+that are here. What cannot be told to a store that is away is owed, and told when it is back; until then the call stays
+in the table, so that at least this process knows. A reservation whose answer was lost is given back the same way:
+should it have been made, the store learns that nothing came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from proxy.core.idempotency import Concluded, Conclusion, Found
+from proxy.stores.base import StoreError
+from proxy.stores.ledger import LedgerFull
+
+if TYPE_CHECKING:
+    from asyncio import Future, Task
+    from collections.abc import Iterator
+
+    from proxy.clock import Clock, Timer
+    from proxy.core.idempotency import Claim, Reserved
+    from proxy.errors import CallError
+    from proxy.model import Response
+    from proxy.stores.ledger import LedgerStore
+
+_log = logging.getLogger("backstay")
+
+_PAUSE: Final = 0.5  # seconds between two tries to tell what is owed
+_MOST_OWED: Final = 10_000  # conclusions; the oldest are given up: their records become UNKNOWN by themselves
+_OWED_BYTES: Final = 16 << 20  # of answers that are kept for a store that is away
+_SWEEP: Final = 10.0  # seconds between two looks at what is to be renewed, at most
+
+
+class Failed:
+    """The landing of a call that was not carried out: those who waited for it get the same failure."""
+
+    __slots__ = ("error", "response", "whose")
+
+    def __init__(self, error: CallError | None, response: Response | None, whose: str) -> None:
+        self.error = error
+        self.response = response  # complete; each gets a copy
+        self.whose = whose  # of which credentials
+
+    def __repr__(self) -> str:
+        return f"<Failed {self.error or self.response!r}>"
+
+
+class Released:
+    """The landing of those who have to see for themselves."""
+
+    def __repr__(self) -> str:
+        return "<Released>"
+
+
+RELEASED: Final = Released()
+
+Landing: TypeAlias = "Conclusion | Failed | Released"
+"""What those who wait get: how the call ended and its answer, or the failure of all of them, or nothing."""
+
+
+class Call:
+    """A call that is being made, or asked for elsewhere, and those of this process who wait for its outcome."""
+
+    __slots__ = ("_waiting", "claim", "landing", "owned", "renew_at", "reserved")
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.reserved = False
+        self.owned = False  # this process is making it
+        self.renew_at = 0.0  # monotonic seconds
+        self.landing: Landing | None = None
+        self._waiting: dict[Future[Landing], None] = {}
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits for it."""
+        return bool(self._waiting)
+
+    def follow(self, future: Future[Landing]) -> None:
+        """Give ``future`` the landing: now, if it has landed."""
+        if self.landing is None:
+            self._waiting[future] = None
+        else:
+            future.set_result(self.landing)
+
+    def leave(self, future: Future[Landing]) -> None:
+        """Somebody waits no longer."""
+        self._waiting.pop(future, None)
+
+    def land(self, landing: Landing) -> None:
+        """Give everybody who waits, now and later, how it ended; only the first time counts."""
+        if self.landing is not None:
+            return
+        self.landing = landing
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            for future in waiting:
+                if not future.done():
+                    future.set_result(landing)
+
+    def __repr__(self) -> str:
+        state = "landed" if self.landing is not None else "owned" if self.owned else "asking"
+        return f"<Call {self.claim.ident[:8]} {state}, {len(self._waiting)} waiting>"
+
+
+class Ledger:
+    """See the module."""
+
+    __slots__ = (
+        "_calls",
+        "_clock",
+        "_epoch",
+        "_number",
+        "_owed",
+        "_owed_bytes",
+        "_repaying",
+        "_sweep",
+        "_timer",
+        "store",
+    )
+
+    def __init__(self, store: LedgerStore, clock: Clock, epoch: str) -> None:
+        self.store = store
+        self._clock = clock
+        self._epoch = epoch  # of this process
+        self._number = 0  # of tokens
+        self._calls: dict[str, Call] = {}  # by ident
+        self._owed: dict[str, tuple[Call, Conclusion]] = {}  # by token: what the store is still to be told
+        self._owed_bytes = 0
+        self._repaying: Task[None] | None = None
+        self._sweep = _SWEEP
+        self._timer: Timer | None = None  # while this process makes a call
+
+    # --- the table ----------------------------------------------------------------------------------------
+
+    def token(self) -> str:
+        """Of a new reservation: see core/idempotency.py."""
+        self._number += 1
+        return f"{self._epoch}-{self._number:x}"
+
+    def find(self, ident: str) -> Call | None:
+        """The call of this name that is under way here."""
+        return self._calls.get(ident)
+
+    def open(self, claim: Claim) -> Call:
+        """Put a call in the table, so that those like it wait for it."""
+        call = self._calls[claim.ident] = Call(claim)
+        return call
+
+    def close(self, call: Call, landing: Landing) -> None:
+        """A call that this process does not make is known now, or given up: out of the table, and everybody told."""
+        self._remove(call)
+        call.land(landing)
+
+    def _remove(self, call: Call) -> None:
+        if self._calls.get(call.claim.ident) is call:
+            del self._calls[call.claim.ident]
+
+    # --- the store ----------------------------------------------------------------------------------------
+
+    async def reserve(self, call: Call) -> Reserved:
+        """Ask for a call; if it is OWNED it is renewed from now on. Raises StoreError."""
+        if self.store.instant:
+            reserved = await self.store.reserve(call.claim)
+        else:
+            reserved = await self._reserve(call)
+        if reserved.found is Found.OWNED:
+            self._own(call)
+        return reserved
+
+    async def _reserve(self, call: Call) -> Reserved:
+        """Whoever asks may go while the store is at it; what it has reserved for them is given back then."""
+        if not self.store.up:
+            raise StoreError(self.store.name, "reserve", self.store.why)  # nothing was asked, so nothing is owed
+        asking = self._clock.spawn(self._ask(call.claim), "reservation")
+        try:
+            answer = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(partial(self._give_back, call))
+            raise
+        if isinstance(answer, StoreError):
+            if not isinstance(answer, LedgerFull):
+                self._owe(call, Conclusion(Concluded.RELEASED))
+            raise answer
+        reserved: Reserved = answer
+        return reserved
+
+    async def _ask(self, claim: Claim) -> Reserved | StoreError:
+        try:
+            return await self.store.reserve(claim)
+        except StoreError as error:
+            return error
+
+    def _give_back(self, call: Call, asking: Task[Reserved | StoreError]) -> None:
+        if not asking.cancelled():
+            self.finish(call, Conclusion(Concluded.RELEASED))
+
+    def finish(self, call: Call, conclusion: Conclusion) -> None:
+        """Tell the store how a call of this process ended: now, or as soon as it can be told. Nobody waits for it."""
+        call.owned = False
+        if conclusion.what is Concluded.RELEASED:
+            self._remove(call)  # whoever comes now asks anew
+        if self.store.instant:
+            self._clock.begin(self._tell(call, conclusion))
+        else:
+            self._clock.spawn(self._tell(call, conclusion), "conclusion")
+
+    async def _tell(self, call: Call, conclusion: Conclusion) -> None:
+        try:
+            accepted = await self.store.finish(call.claim.ident, call.claim.token, conclusion)
+        except StoreError:
+            self._owe(call, conclusion)
+            return
+        self._remove(call)
+        if call.reserved and not accepted:
+            _log.warning(
+                "a call ended that was not this process's any more",
+                extra={"store": self.store.name, "id": call.claim.ident, "ended": conclusion.what.value},
+            )
+
+    # --- what is owed -------------------------------------------------------------------------------------
+
+    def _owe(self, call: Call, conclusion: Conclusion) -> None:
+        token = call.claim.token
+        if token in self._owed:
+            self._forgive(token)
+        if self._owed_bytes + _weight(conclusion) > _OWED_BYTES:
+            conclusion = conclusion._replace(answer=None)
+        self._owed_bytes += _weight(conclusion)
+        self._owed[token] = call, conclusion
+        if len(self._owed) > _MOST_OWED:
+            self._forgive(next(iter(self._owed)))
+        if self._repaying is None:
+            self._repaying = self._clock.spawn(self._repay(), "what a ledger is owed")
+
+    async def _repay(self) -> None:
+        """Tell the store what it missed, as soon as it can be told."""
+        try:
+            while self._owed:
+                await self._clock.sleep(_PAUSE)
+                if self.store.up:
+                    await self._repay_all()
+        finally:
+            self._repaying = None
+
+    async def _repay_all(self) -> None:
+        for token, (call, conclusion) in list(self._owed.items()):
+            try:
+                await self.store.finish(call.claim.ident, token, conclusion)
+            except StoreError:
+                return
+            if token in self._owed:
+                self._forgive(token)
+
+    def _forgive(self, token: str) -> None:
+        """It has been told, or never will be."""
+        call, conclusion = self._owed.pop(token)
+        self._owed_bytes -= _weight(conclusion)
+        self._remove(call)
+
+    # --- leases -------------------------------------------------------------------------------------------
+
+    def _own(self, call: Call) -> None:
+        lease = call.claim.lease
+        call.owned = call.reserved = True
+        call.renew_at = self._clock.now() + lease / 3
+        if lease / 6 < self._sweep:
+            self._sweep = lease / 6
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        if self._timer is None:
+            self._timer = self._clock.at(self._clock.now() + self._sweep, self._look)
+
+    def _look(self) -> None:
+        """One timer for all leases."""
+        self._timer = None
+        now = self._clock.now()
+        owned = [call for call in self._calls.values() if call.owned]
+        if owned:
+            self._timer = self._clock.at(now + self._sweep, self._look)
+        due = [call for call in owned if now >= call.renew_at]
+        if due:
+            self._clock.spawn(self._renew(due), "renewal of leases")
+
+    async def _renew(self, calls: list[Call]) -> None:
+        for call in calls:
+            if not call.owned:
+                continue
+            claim = call.claim
+            try:
+                still_ours = await self.store.renew(claim.ident, claim.token, claim.lease)
+            except StoreError:
+                continue  # again at the next look
+            call.renew_at = self._clock.now() + claim.lease / 3
+            if not still_ours and call.owned:
+                _log.warning("a call under way was settled by somebody else", extra={"id": claim.ident})
+
+    @property
+    def owned(self) -> int:
+        """Calls that this process is making."""
+        return sum([call.owned for call in self._calls.values()])
+
+    # --- people -------------------------------------------------------------------------------------------
+
+    async def settle(self, ident: str, *, done: bool) -> bool:
+        """A person ends the doubt about a call: see LedgerStore. Raises StoreError."""
+        settled = await self.store.settle(ident, done=done)
+        if settled:
+            self._calls.pop(ident, None)  # what this process still knew of it is not true any more
+        return settled
+
+    async def shut(self) -> None:
+        """Tell the store what it is owed, if it can be told, and close it."""
+        if self._repaying is not None:
+            self._repaying.cancel()
+        if self.store.up:
+            await self._repay_all()
+        await self.store.close()
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls.values())
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __repr__(self) -> str:
+        return f"<Ledger in {self.store.name}, {len(self._calls)} under way, {len(self._owed)} owed>"
+
+
+def _weight(conclusion: Conclusion) -> int:
+    """Bytes of the answer in it."""
+    return 0 if conclusion.answer is None else len(conclusion.answer.body)

@@ -1,0 +1,148 @@
+"""The ledgers of this process, by the names that the configuration has for them. Held by state.py, for chain.py.
+
+One is made when a route first asks for it, since only then its library has to be imported, and survives every reload:
+what is known of a call must not be lost because a file changed. One that is not named any more ends what it is at.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from proxy.clock import Clock
+    from proxy.config.settings import Config
+    from proxy.stores.ledger import LedgerStore
+    from proxy.stores.ledger_memory import MemoryLedger
+    from proxy.stores.ledger_sqlite import SqliteLedger
+    from proxy.telemetry.metrics import Registry
+
+_log = logging.getLogger("backstay")
+
+MEMORY: Final = "memory"
+FILE: Final = "ledger"
+SHARED: Final = "shared"
+_DEPENDENCIES: Final = {FILE: "ledger", SHARED: "shared_ledger"}  # names for backstay_dependency_up
+_LAST_SECONDS: Final = 2.0  # for calls that are being cut to tell how they ended
+_PAUSE: Final = 0.02
+
+
+class Ledgers:
+    """See the module."""
+
+    def __init__(self, clock: Clock, registry: Registry) -> None:
+        self._clock = clock
+        self._epoch = f"{int(clock.chance() * 16**12):012x}"
+        self._memory_limit = 32 << 20  # bytes
+        self._file_limit = 256 << 20  # bytes
+        self._file: str | None = None  # path
+        self._url: str | None = None  # of the shared one
+        self._ledgers: dict[str, Ledger] = {}
+        self._used: set[str] = set()  # in the present linking
+        self._evicted = 0  # by ledgers that were let go: a counter does not fall
+        registry.computed("backstay_idempotency_unknown_records", self._unknown)
+
+    def configure(self, config: Config) -> None:
+        """What holds from the next linking on."""
+        self._memory_limit, self._file_limit = config.limits.memory_idempotency, config.limits.disk_ledger
+        for name, limit in ((MEMORY, self._memory_limit), (FILE, self._file_limit)):
+            if name in self._ledgers:
+                cast("MemoryLedger | SqliteLedger", self._ledgers[name].store).limit = limit
+        if config.stores_ledger != self._file:
+            self._file = config.stores_ledger
+            self._let_go(FILE)
+        if config.stores_shared != self._url:
+            self._url = config.stores_shared
+            self._let_go(SHARED)
+
+    def ledger(self, name: str) -> Ledger:
+        """The ledger of that name: memory, ledger or shared."""
+        self._used.add(name)
+        if name not in self._ledgers:
+            self._ledgers[name] = Ledger(self._store(name), self._clock, self._epoch)
+        return self._ledgers[name]
+
+    @property
+    def stores(self) -> dict[str, LedgerStore]:
+        """Those that are in use, by name."""
+        return {name: ledger.store for name, ledger in self._ledgers.items()}
+
+    @property
+    def evictions(self) -> int:
+        """Bodies of answers that made room for records."""
+        return self._evicted + sum([store.evictions for store in self.stores.values()])
+
+    @property
+    def under_way(self) -> int:
+        """Calls that this process makes, and that must come to their end."""
+        return sum([ledger.owned for ledger in self._ledgers.values()])
+
+    def now(self, name: str) -> float:
+        """The present time of a ledger's clock, in seconds: what the times of its records are to be compared with."""
+        return self._clock.now() if name == MEMORY else self._clock.wall()
+
+    async def settle(self, name: str, ident: str, *, done: bool) -> bool:
+        """A person ends the doubt about a call: see LedgerStore. Raises StoreError, or KeyError for another name."""
+        return await self._ledgers[name].settle(ident, done=done)
+
+    def up(self) -> Iterator[tuple[dict[str, str], float]]:
+        """Of each ledger outside of this process, whether it can be asked."""
+        for name, dependency in _DEPENDENCIES.items():
+            if name in self._ledgers:
+                yield {"name": dependency}, float(self._ledgers[name].store.up)
+
+    def drop_unused(self) -> None:
+        """Let go of what was not asked for since the last call. Memory stays: what is in it still protects."""
+        used, self._used = self._used, set()
+        for name in (FILE, SHARED):
+            if name not in used:
+                self._let_go(name)
+
+    async def close(self) -> None:
+        """Have the calls that are being cut say how they ended, and close the stores."""
+        for ledger in self._ledgers.values():
+            await self._end(ledger)
+
+    def _store(self, name: str) -> LedgerStore:
+        if name == FILE:
+            from proxy.stores.ledger_sqlite import SqliteLedger
+
+            assert self._file is not None  # noqa: S101 - the configuration was checked
+            return SqliteLedger(self._file, self._clock, epoch=self._epoch, limit=self._file_limit)
+        if name == SHARED:
+            from proxy.stores.ledger_redis import RedisLedger
+
+            assert self._url is not None  # noqa: S101 - the configuration was checked
+            return RedisLedger(self._url, self._clock)
+        from proxy.stores.ledger_memory import MemoryLedger
+
+        return MemoryLedger(self._memory_limit, self._clock.now)
+
+    def _let_go(self, name: str) -> None:
+        ledger = self._ledgers.pop(name, None)
+        if ledger is not None:
+            self._evicted += ledger.store.evictions
+            self._clock.spawn(self._outlive(ledger), f"the end of a ledger in {ledger.store.name}")
+
+    async def _outlive(self, ledger: Ledger) -> None:
+        """Calls that began with it end with it."""
+        while ledger.owned:
+            await self._clock.sleep(1.0)
+        await ledger.shut()
+
+    async def _end(self, ledger: Ledger) -> None:
+        until = self._clock.now() + _LAST_SECONDS
+        while ledger.owned and self._clock.now() < until:
+            await self._clock.sleep(_PAUSE)
+        await ledger.shut()
+
+    def _unknown(self) -> Iterator[tuple[dict[str, str], float]]:
+        for name, store in self.stores.items():
+            yield {"store": name}, store.unknown
+
+    def __repr__(self) -> str:
+        return f"<Ledgers in {', '.join(self._ledgers) or 'no store'}>"

@@ -1,0 +1,127 @@
+"""Makes a call that must happen once, and takes down how it ends. Used by policies/idempotency.py once it is reserved.
+
+The agent gets the answer as it comes; its end is what counts for the record:
+
+=======================================================  ==========================================================
+how the call ended                                       what the record becomes (core/idempotency.py)
+=======================================================  ==========================================================
+an error, and nothing of any attempt is in the dark      RELEASED; those who wait get the same error
+an error, and an attempt that was sent had no answer     UNKNOWN
+an answer, though nothing was sent (a policy gave it)    RELEASED
+a complete answer                                        what its status says
+an answer that broke off                                 UNKNOWN, unless its status says that nothing was done
+the agent left before anything was sent                  RELEASED; those who wait see for themselves
+=======================================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from proxy.core.credentials import partition
+from proxy.core.idempotency import Answer, Concluded, Conclusion, concluded
+from proxy.core.retry import forbid_repeats
+from proxy.errors import AgentError, CallError
+from proxy.ledger import RELEASED, Failed
+from proxy.model import Ending, Response
+from proxy.spool import Spool
+
+if TYPE_CHECKING:
+    from proxy.keyed import Asked, Means
+    from proxy.ledger import Call, Landing
+    from proxy.model import Effect, Exchange, Proceed
+
+
+class Owner:
+    """Of one call. ``effect`` is what the other policies learn of it."""
+
+    __slots__ = ("_asked", "_call", "_effect", "_exchange", "_means", "_what")
+
+    def __init__(self, means: Means, exchange: Exchange, effect: Effect, asked: Asked, call: Call) -> None:
+        self._means = means
+        self._exchange = exchange
+        self._effect = effect
+        self._asked = asked
+        self._call = call
+        self._what = Concluded.RELEASED  # what the status of its answer says
+
+    async def make(self, proceed: Proceed) -> Response:
+        """Make it. Raises what ``proceed`` raises."""
+        exchange = self._exchange
+        try:
+            response = await proceed(exchange)
+        except CallError as error:
+            self._failed(error, in_doubt=exchange.lost)
+            raise
+        except BaseException:
+            self._failed(None, in_doubt=exchange.written)
+            raise
+        return self._answered(response)
+
+    def _failed(self, error: CallError | None, *, in_doubt: bool) -> None:
+        if in_doubt:
+            self._effect.unknown = True
+            self._conclude(Conclusion(Concluded.UNKNOWN))
+            return
+        shared = error is not None and not isinstance(error, AgentError)
+        self._call.land(Failed(error, None, "") if shared else RELEASED)
+        self._means.ledger.finish(self._call, Conclusion(Concluded.RELEASED))
+
+    def _answered(self, response: Response) -> Response:
+        exchange, settings = self._exchange, self._means.settings
+        if exchange.written:
+            self._what = concluded(settings.store_errors, response.status, lost=exchange.lost)
+        if self._what is Concluded.UNKNOWN:
+            self._effect.unknown = True
+            if not self._effect.repeatable:
+                forbid_repeats(response.headers)
+        if response.stream is None:
+            self._ended(response, response.body)
+            return response
+        return self._spooled(response)
+
+    def _spooled(self, response: Response) -> Response:
+        """The answer for the agent, while its body is kept for others."""
+        stream = response.stream
+        assert stream is not None  # noqa: S101 - the caller has looked
+        head = Response(response.status, response.headers.copy(), response.reason)
+        spool = Spool(stream, self._means.settings.max_body, self._means.idle, self._means.clock)
+        spool.thorough = True
+        response.on_end(partial(self._streamed, head, spool))
+        led = Response(response.status, response.headers, response.reason, stream=spool.reader)
+        spool.reader.on_end = led.end
+        stream.attach(spool)
+        return led
+
+    def _streamed(self, head: Response, spool: Spool, ending: Ending) -> None:
+        """The body of the answer is over."""
+        if ending is not Ending.COMPLETE and self._what is Concluded.DONE:
+            self._what = Concluded.UNKNOWN
+        self._ended(head, spool.body if spool.state == "complete" else None)
+
+    def _ended(self, head: Response, body: bytes | None) -> None:
+        """All of an answer is here, or will never be. ``body`` is None if it is not held."""
+        what, fingerprint = self._what, self._asked.compare()
+        if what is Concluded.RELEASED:
+            self._call.land(self._failure(head, body))
+            self._means.ledger.finish(self._call, Conclusion(what, fingerprint, head.status))
+            return
+        answer = None
+        if what is Concluded.DONE and body is not None and len(body) <= self._means.settings.max_body:
+            answer = Answer(head.status, head.reason, tuple(head.headers), body)
+        self._conclude(Conclusion(what, fingerprint, head.status, answer))
+
+    def _conclude(self, conclusion: Conclusion) -> None:
+        self._call.land(conclusion)
+        self._means.ledger.finish(self._call, conclusion)
+
+    def _failure(self, head: Response, body: bytes | None) -> Landing:
+        """What those who wait get of an answer which says that nothing was carried out."""
+        if body is None or not self._call.awaited:
+            return RELEASED
+        response = Response(head.status, head.headers.copy(), head.reason, body)
+        return Failed(None, response, partition(self._exchange.request.headers))
+
+    def __repr__(self) -> str:
+        return f"<Owner of {self._call!r}>"

@@ -1,0 +1,269 @@
+"""Carries out once what must happen once: tells the same call by its key, and gives its outcome to whoever repeats it.
+
+    a call ──> its key ──> under way here? ── yes ─────────────────────> wait for its landing
+                                │ no
+                                └──> reserve in the ledger ── OWNED ───> make it; finish; land
+                                                           ── RUNNING ─> made elsewhere: ask again, until the deadline
+                                                           ── DONE ────> replay its answer
+                                                           ── UNKNOWN ─> refuse: nobody knows what became of it
+                                                           ── MISMATCH > refuse: the key stands for another call
+
+Linked by chain.py below fallback, outside everything that costs the vendor. Rules: core/idempotency.py; keys: keyed.py;
+the calls under way and the store: ledger.py; making a call and taking down how it ends: owner.py. An agent that leaves
+once a byte was sent changes nothing (see server.py): the call goes on to its end, for its twins and for the next try.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from proxy.core.credentials import partition
+from proxy.core.idempotency import Concluded, Conclusion, Found
+from proxy.core.methods import unsafe
+from proxy.errors import AnswerNotKept, InProgress, KeyReused, LedgerDown, OutcomeUnknown
+from proxy.keyed import Keys
+from proxy.ledger import RELEASED, Failed, Released
+from proxy.model import Effect, Headers, Response
+from proxy.owner import Owner
+from proxy.stores.base import StoreError
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from proxy.core.idempotency import Record, Reserved
+    from proxy.keyed import Asked, Means
+    from proxy.ledger import Call, Landing
+    from proxy.model import Exchange, Proceed
+
+_FIRST_PAUSE: Final = 0.02  # seconds between two questions whether a call made elsewhere has ended
+_LONGEST_PAUSE: Final = 0.5
+_AGAIN: Final = 1.0  # seconds after which it may make sense to ask again
+
+_NO_ANSWER: Final = "It answered {status}; the answer itself was too large to be kept, or made room for others."
+_SETTLED: Final = "A person has confirmed that it was carried out."
+
+
+class Idempotency:
+    """See the module."""
+
+    __slots__ = ("_clock", "_count", "_keys", "_ledger", "_means", "_shadowed")
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._clock = means.clock
+        self._ledger = means.ledger
+        self._count = means.count
+        self._keys = Keys(means)
+        self._shadowed = means.settings.mode == "shadow"
+
+    async def __call__(self, exchange: Exchange, proceed: Proceed, /) -> Response:
+        """Make the call, or give what is known of it.
+
+        Raises KeyMissing, KeyMalformed, KeyReused, InProgress, OutcomeUnknown, AnswerNotKept, BodyTooLarge, LedgerDown,
+        and what ``proceed`` raises.
+        """
+        request = exchange.request
+        if request.upgrade or not unsafe(request.method):
+            return await proceed(exchange)
+        asked = await self._keys.ask(exchange)
+        if asked is None:
+            return await proceed(exchange)
+        if self._shadowed:
+            return await self._watch(exchange, asked, proceed)
+        while True:
+            call = self._ledger.find(asked.ident)
+            if call is None:
+                return await self._begin(exchange, asked, proceed)
+            landing = await self._follow(exchange, asked, call)
+            response = await self._landed(exchange, asked, landing)
+            if response is not None:
+                return response
+
+    # --- reserving ----------------------------------------------------------------------------------------
+
+    async def _begin(self, exchange: Exchange, asked: Asked, proceed: Proceed) -> Response:
+        """The first of its kind here asks the store, for all of them."""
+        call = self._ledger.open(self._keys.claim(exchange, asked))
+        try:
+            reserved = await self._ledger.reserve(call)
+            if reserved.found is Found.RUNNING:
+                reserved = await self._poll(exchange, asked, call)
+        except StoreError as error:
+            return await self._unreserved(exchange, asked, call, proceed, error)
+        except BaseException:
+            self._ledger.close(call, RELEASED)  # it only gave up: another one asks
+            raise
+        if reserved.found is Found.OWNED:
+            self._count["first" if reserved.record.number == 1 else "resent"].value += 1
+            return await self._make(exchange, asked, call, reserved.record.nonce, proceed)
+        return await self._known(exchange, asked, call, reserved.found, reserved.record)
+
+    async def _poll(self, exchange: Exchange, asked: Asked, call: Call) -> Reserved:
+        """It is made elsewhere: ask again until it has ended. Raises InProgress, StoreError."""
+        began = self._clock.now()
+        await asked.spend(exchange, self._clock)
+        pause = _FIRST_PAUSE
+        try:
+            while self._clock.now() + pause < exchange.deadline:
+                await self._clock.sleep(pause * (0.5 + self._clock.chance() / 2))
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+                reserved = await self._ledger.reserve(call)
+                if reserved.found is Found.OWNED and asked.spent:
+                    self._ledger.finish(call, Conclusion(Concluded.RELEASED))
+                    break
+                if reserved.found is not Found.RUNNING:
+                    return reserved
+        finally:
+            exchange.waited += self._clock.now() - began
+        raise self._in_progress()
+
+    async def _known(self, exchange: Exchange, asked: Asked, call: Call, found: Found, record: Record) -> Response:
+        """The store knows how it ended, or that it was another call."""
+        if found is Found.MISMATCH:
+            reused = self._reused()
+            self._ledger.close(call, Failed(reused, None, ""))
+            raise reused
+        if found is Found.DONE:
+            conclusion = Conclusion(Concluded.DONE, record.fingerprint, record.status, record.answer)
+        else:
+            conclusion = Conclusion(Concluded.UNKNOWN, record.fingerprint, record.status)
+        self._ledger.close(call, conclusion)
+        await asked.spend(exchange, self._clock)
+        return self._outcome(exchange, asked, conclusion, "replayed")
+
+    async def _unreserved(
+        self, exchange: Exchange, asked: Asked, call: Call, proceed: Proceed, error: StoreError
+    ) -> Response:
+        """The store does not answer: refuse, unless the operator would rather risk a duplicate."""
+        self._means.count_error()
+        if self._means.settings.on_store_error == "open":
+            self._count["unprotected"].value += 1
+            return await self._make(exchange, asked, call, call.claim.nonce, proceed)
+        self._count["refused"].value += 1
+        refusal = LedgerDown(f"{error}. Nothing was sent.", retry_after=_AGAIN)
+        self._ledger.close(call, Failed(refusal, None, ""))
+        raise refusal
+
+    # --- making it ----------------------------------------------------------------------------------------
+
+    async def _make(self, exchange: Exchange, asked: Asked, call: Call, nonce: str, proceed: Proceed) -> Response:
+        """Make the call, with its key under the upstream's name for it."""
+        request = exchange.request
+        before = request.headers
+        request.headers, honoured = self._means.upstream.send(before, request.method, asked.upstream_key(nonce))
+        exchange.effect = effect = Effect(honoured=honoured, repeatable=call.claim.resend)
+        try:
+            return await Owner(self._means, exchange, effect, asked, call).make(proceed)
+        finally:
+            request.headers = before
+
+    # --- repeating ----------------------------------------------------------------------------------------
+
+    async def _follow(self, exchange: Exchange, asked: Asked, call: Call) -> Landing:
+        """Wait for a call that is under way here. Raises KeyReused, InProgress."""
+        if asked.fingerprint and call.claim.fingerprint and asked.fingerprint != call.claim.fingerprint:
+            raise self._reused()
+        await asked.spend(exchange, self._clock)
+        began = self._clock.now()
+        future: Future[Landing] = self._clock.loop.create_future()
+        timer = self._clock.at(exchange.deadline, partial(self._expire, future))
+        call.follow(future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            call.leave(future)
+            exchange.waited += self._clock.now() - began
+
+    def _expire(self, future: Future[Landing]) -> None:
+        if not future.done():
+            future.set_exception(self._in_progress())
+
+    async def _landed(self, exchange: Exchange, asked: Asked, landing: Landing) -> Response | None:
+        """What the call of another one means for this one; None: it has to see for itself."""
+        if isinstance(landing, Conclusion):
+            return self._outcome(exchange, asked, landing, "joined")
+        if isinstance(landing, Released):
+            if asked.spent:
+                raise self._in_progress()
+            return None
+        error, response = landing.error, landing.response
+        if response is not None and landing.whose != partition(exchange.request.headers):
+            return None
+        self._count["joined"].value += 1
+        exchange.written = True  # by the other call: nobody may take this one to another api on top of that
+        if response is None:
+            assert error is not None  # noqa: S101 - a failure is one or the other
+            raise error.again()
+        exchange.outcome = "coalesced"
+        copy = Response(response.status, response.headers.copy(), response.reason, response.body)
+        copy.headers.add(b"Backstay-Outcome", b"coalesced")
+        return copy
+
+    def _outcome(self, exchange: Exchange, asked: Asked, conclusion: Conclusion, result: str) -> Response:
+        """The outcome of the same call, made before. Raises KeyReused, OutcomeUnknown, AnswerNotKept."""
+        fingerprint = asked.compare()
+        if fingerprint and conclusion.fingerprint and fingerprint != conclusion.fingerprint:
+            raise self._reused()
+        if conclusion.what is Concluded.UNKNOWN:
+            self._count["unknown"].value += 1
+            exchange.effect = effect = Effect(honoured=False, repeatable=self._means.resends(exchange.request.method))
+            effect.unknown = True
+            raise OutcomeUnknown(_unknown(conclusion.status), retry_after=_AGAIN if effect.repeatable else None)
+        answer = conclusion.answer
+        if answer is None:
+            self._count["not_kept"].value += 1
+            raise AnswerNotKept(_NO_ANSWER.format(status=conclusion.status) if conclusion.status else _SETTLED)
+        self._count[result].value += 1
+        exchange.outcome = "replayed"
+        headers = Headers.of(*answer.headers)
+        headers.add(b"Idempotent-Replayed", b"true")
+        headers.add(b"Backstay-Outcome", b"replayed")
+        return Response(answer.status, headers, answer.reason, answer.body)
+
+    def _reused(self) -> KeyReused:
+        self._count["mismatch"].value += 1
+        return KeyReused("The key was used before, with another request. A new call needs a new key.")
+
+    def _in_progress(self) -> InProgress:
+        self._count["in_progress"].value += 1
+        return InProgress("The first call with this key has not ended yet.", retry_after=_AGAIN)
+
+    # --- mode: shadow -------------------------------------------------------------------------------------
+
+    async def _watch(self, exchange: Exchange, asked: Asked, proceed: Proceed) -> Response:
+        """Take down what happens, and say what would have been done; every call passes as it is."""
+        if self._ledger.find(asked.ident) is not None:
+            self._means.shadow("join")
+            return await proceed(exchange)
+        call = self._ledger.open(self._keys.claim(exchange, asked))
+        try:
+            reserved = await self._ledger.reserve(call)
+        except StoreError:
+            self._means.count_error()
+            self._means.shadow("refuse")
+            self._ledger.close(call, RELEASED)
+            return await proceed(exchange)
+        except BaseException:
+            self._ledger.close(call, RELEASED)
+            raise
+        if reserved.found is not Found.OWNED:
+            self._means.shadow(_SHADOWED[reserved.found])
+            self._ledger.close(call, RELEASED)
+            return await proceed(exchange)
+        effect = Effect(honoured=False, repeatable=True)  # nobody else learns of it
+        return await Owner(self._means, exchange, effect, asked, call).make(proceed)
+
+
+_SHADOWED: Final = {
+    Found.RUNNING: "wait",
+    Found.DONE: "replay",
+    Found.UNKNOWN: "refuse",
+    Found.MISMATCH: "refuse",
+}
+
+
+def _unknown(status: int) -> str:
+    said = f"It answered {status}" if status else "The API gave no answer"
+    return f"The first call with this key was sent. {said}, and it is not known whether it was carried out."
