@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from proxy.admin.control import NotSettled, Settled, StoreDown, told
 from proxy.admin.entries import masked
 from proxy.core.idempotency import Record, State, settle, state_at
+from proxy.core.idempotency_key import upstream_key
 from proxy.stores.base import StoreError
 from proxy.stores.ledger import LedgerStore
 from proxy.telemetry.log import timestamp
@@ -66,9 +67,11 @@ def shown(held: Held, wall: float) -> dict[str, Any]:
     """A record, JSON-able. ``wall`` is the present time in epoch seconds.
 
     ``age``, ``lease_ends_in`` (while its owner is at it) and ``expires_in`` are in seconds. ``status`` is None while
-    there is no answer, and if it was a person who said that the call was carried out.
+    there is no answer, and if it was a person who said that the call was carried out. ``key`` is the one by which the
+    vendor may know the call.
     """
     record = held.record
+    derived = not record.subject.key
     lease = record.lease_until - held.now if held.state is State.RUNNING else None
     until = record.until - held.now
     return {
@@ -77,7 +80,8 @@ def shown(held: Held, wall: float) -> dict[str, Any]:
         "route": record.subject.route,
         "method": record.subject.method,
         "target": masked(record.subject.target),
-        "key": masked(record.subject.key) or None,
+        "key": upstream_key(record.ident, record.nonce).decode() if derived else masked(record.subject.key),
+        "derived": derived,
         "state": held.state.value,
         "since": timestamp(wall - age(held)),
         "age": round(age(held), 3),
@@ -151,7 +155,7 @@ class Records:
     async def settle(self, ident: str, outcome: Settled, *, store: str | None) -> dict[str, Any] | None:
         """See Control."""
         held = await self._meant(ident, store)
-        if held is None:
+        if held is None or held.store not in self._ledgers.stores:  # a reload has just let go of it
             return None
         if not await self._tell(held, outcome):
             await self._refuse(held)

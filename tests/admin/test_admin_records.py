@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -16,22 +15,11 @@ from proxy.admin.control import NotSettled, Settled, StoreDown
 from proxy.admin.entries import MASK
 from proxy.admin.records import Held, Records, condition, shown
 from proxy.core import idempotency as core
-from proxy.core.idempotency import Answer, Claim, Concluded, Conclusion, Record, Reserved, State, Subject
-from proxy.stores.base import StoreError
+from proxy.core.idempotency import Conclusion, Record, State
+from proxy.core.idempotency_key import upstream_key
+from tests.admin.ledgers import LOST, OK, SUBJECT, FakeLedgers, claim, named
 
 WALL = 1_700_000_000.0  # 2023-11-14T22:13:20Z
-SUBJECT = Subject("stripe", "charges", "POST", "/v1/charges?expand=x", "order-17")
-OK = Conclusion(Concluded.DONE, status=201, answer=Answer(201, b"Created", (), b"spoon"))
-LOST = Conclusion(Concluded.UNKNOWN)
-
-
-def named(key: str) -> str:
-    return f"{ord(key):032x}"
-
-
-def claim(key: str = "a", token: str = "e-1", **other: Any) -> Claim:
-    made = Claim(named(key), token, "f", 60.0, 3600.0, 0.0, "n", resend=False, subject=SUBJECT)
-    return made._replace(**other)
 
 
 def held(conclusion: Conclusion | None = None, *, now: float = 10.0, **other: Any) -> Held:
@@ -40,94 +28,6 @@ def held(conclusion: Conclusion | None = None, *, now: float = 10.0, **other: An
     if conclusion is not None:
         core.finish(record, record.token, conclusion, 5.0)
     return Held("ledger", record, core.state_at(record, now), now)
-
-
-class FakeLedger:
-    """A ledger outside of this process, with a clock of its own; it may be away."""
-
-    name = "redis"
-    instant = False
-    count: int | None = None
-    bytes: int | None = None
-    evictions = 0
-
-    def __init__(self, time: float = 0.0) -> None:
-        self.time = time
-        self.records: dict[str, Record] = {}
-        self.why = ""
-        self.before_settling: Callable[[], object] = lambda: None
-
-    @property
-    def up(self) -> bool:
-        return not self.why
-
-    @property
-    def unknown(self) -> int:
-        return len(self.doubted(None))
-
-    def doubted(self, api: str | None) -> list[Record]:
-        records = sorted(self.records.values(), key=lambda record: record.created)
-        unknown = [each for each in records if core.state_at(each, self.time) is State.UNKNOWN]
-        return [each for each in unknown if api in {None, each.subject.api}]
-
-    def ask(self, what: str) -> None:
-        if not self.up:
-            raise StoreError(self.name, what, self.why)
-
-    async def reserve(self, claim: Claim) -> Reserved:
-        reserved = core.reserve(self.records.get(claim.ident), claim, self.time)
-        self.records[claim.ident] = reserved.record
-        return reserved
-
-    async def renew(self, ident: str, token: str, lease: float) -> bool:
-        return core.renew(self.records.get(ident), token, lease, self.time)
-
-    async def finish(self, ident: str, token: str, conclusion: Conclusion) -> bool:
-        return core.finish(self.records.get(ident), token, conclusion, self.time)
-
-    async def settle(self, ident: str, *, done: bool) -> bool:
-        self.before_settling()
-        self.ask("settle")
-        record = self.records.get(ident)
-        if record is None or core.state_at(record, self.time) is not State.UNKNOWN:
-            return False
-        if not done:
-            del self.records[ident]
-        return not done or core.settle(record, self.time)
-
-    async def look(self, ident: str) -> Record | None:
-        self.ask("look")
-        return copy.copy(self.records.get(ident))
-
-    async def unsettled(self, *, api: str | None, limit: int) -> list[Record]:
-        self.ask("list")
-        return [copy.copy(record) for record in self.doubted(api)[:limit]]
-
-    async def close(self) -> None:
-        pass
-
-
-class FakeLedgers:
-    """Two of them: what this one calls 5000 is 100 to that one."""
-
-    def __init__(self) -> None:
-        self.stores = {"shared": FakeLedger(5000.0), "ledger": FakeLedger(100.0)}
-
-    def now(self, name: str) -> float:
-        return self.stores[name].time
-
-    async def settle(self, name: str, ident: str, *, done: bool) -> bool:
-        return await self.stores[name].settle(ident, done=done)
-
-    async def pass_time(self, seconds: float) -> None:
-        for store in self.stores.values():
-            store.time += seconds
-
-    async def put(self, store: str, conclusion: Conclusion | None, key: str = "a", **other: Any) -> None:
-        """A record in that ledger; without a conclusion it is still under way."""
-        await self.stores[store].reserve(claim(key, **other))
-        if conclusion is not None:
-            await self.stores[store].finish(named(key), "e-1", conclusion)
 
 
 @pytest.fixture
@@ -165,6 +65,7 @@ class TestShown:
             "method": "POST",
             "target": "/v1/charges?expand=x",
             "key": "order-17",
+            "derived": False,
             "state": "unknown",
             "since": "2023-11-14T22:13:10.000Z",
             "age": 10.0,
@@ -206,9 +107,10 @@ class TestShown:
         found = shown(one._replace(state=State.RUNNING), WALL)
         assert (found["state"], found["in_doubt"], found["reservations"]) == ("running", True, 2)
 
-    def test_a_key_that_was_derived_is_not_shown(self) -> None:
-        """The agent gave none."""
-        assert shown(held(subject=SUBJECT._replace(key="")), WALL)["key"] is None
+    def test_a_key_that_was_derived(self) -> None:
+        """The agent gave none; by this one the vendor may know the call."""
+        found = shown(held(subject=SUBJECT._replace(key="")), WALL)
+        assert (found["key"], found["derived"]) == (upstream_key(named("a"), "n").decode(), True)
 
     def test_secrets_are_masked(self) -> None:
         """An agent may put one into a target, or use one as a key."""
@@ -439,6 +341,15 @@ class TestSettle:
             with pytest.raises(StoreDown, match="look: it is down"):
                 await records.settle(named(key), "done", store=None)
         assert await records.settle(named("a"), "done", store=None) is not None
+
+    async def test_a_ledger_that_a_reload_lets_go_of_meanwhile(
+        self, records: Records, ledgers: FakeLedgers, lines: Any
+    ) -> None:
+        """It is nobody's any more, as if it had not been there."""
+        await ledgers.put("ledger", LOST)
+        ledgers.stores["ledger"].after_looking = lambda: ledgers.stores.pop("ledger")
+        assert await records.settle(named("a"), "done", store=None) is None
+        assert lines() == []
 
     async def test_a_ledger_that_goes_away_meanwhile(self, records: Records, ledgers: FakeLedgers, lines: Any) -> None:
         """It may have heard it, or not: the log says so, since nobody else may learn of it."""
