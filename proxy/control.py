@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy import __version__
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("backstay")
 
-_NONE: Final[Any] = SimpleNamespace(stores={})  # while no policy keeps records of calls
 _FORCED: Final = {"open": State.FORCED_OPEN, "closed": State.DISABLED, "auto": None}
 
 
@@ -36,7 +34,7 @@ class Controls:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._records = Records(getattr(app.survivors, "ledgers", _NONE), app.clock.wall)
+        self._records = Records(app.survivors.ledgers, app.clock.wall)
 
     def status(self) -> dict[str, Any]:
         """See Control."""

@@ -14,6 +14,7 @@ from proxy.admin.control import Control, Forced, StoreDown
 from proxy.control import Controls
 from proxy.core.asked import asked
 from proxy.core.breaker import State
+from proxy.core.idempotency import Claim, Concluded, Conclusion, Subject
 from proxy.core.stored import Stored
 from proxy.flight import Flight, Read
 from proxy.model import Exchange, Headers, Request
@@ -45,7 +46,8 @@ async def test_it_is_what_the_admin_api_asks_for(controls: Controls) -> None:
     """The type checker agrees, and everything that is shown is JSON without secrets."""
     control: Control = controls
     shown: list[object] = [control.status(), control.breakers(), control.buckets(), control.pools(), control.stores()]
-    shown += [control.effective_config(), await control.cached(api=None, route=None, limit=1)]
+    shown += [control.effective_config(), await control.cached(api=None, route=None, limit=1), control.ledgers()]
+    shown += [await control.unsettled(api=None, store=None, limit=1), await control.record("0" * 32, store=None)]
     assert "hush" not in json.dumps(shown)
 
 
@@ -299,3 +301,51 @@ class TestPurge:
             under_way.add(each)
         await controls.purge(**what)
         assert [each.doomed for each in flights] == doomed
+
+
+async def lost(controls: Controls, ident: str) -> None:
+    """A call that was sent, and of which nothing more was heard."""
+    ledger = controls._app.survivors.ledgers.ledger("memory")
+    subject = Subject("vendor", "own", "POST", "/own?token=hush", "order-17")
+    claim = Claim(ident, ledger.token(), "f", 60.0, 3600.0, 0.0, "n", resend=False, subject=subject)
+    await ledger.reserve(call := ledger.open(claim))
+    ledger.finish(call, Conclusion(Concluded.UNKNOWN, status=502))
+
+
+class TestRecords:
+    """Calls that must happen once."""
+
+    async def test_without_a_ledger_there_is_none(self, controls: Controls) -> None:
+        """Nothing to show, to list, or to settle."""
+        assert (controls.ledgers(), controls.status()["ledgers"]) == ([], {})
+        assert await controls.unsettled(api=None, store=None, limit=10) == []
+        assert await controls.settle("0" * 32, "done", store=None) is None
+
+    async def test_what_nobody_knows_is_counted_and_shown(self, controls: Controls) -> None:
+        """In the status, and each with what it was."""
+        await lost(controls, "a" * 32)
+        await lost(controls, "b" * 32)
+        status = controls.status()
+        assert (status["ledgers"], status["unknown_outcomes"]) == ({"memory": "up"}, {"memory": 2})
+        found = await controls.unsettled(api="vendor", store="memory", limit=10)
+        assert [(each["id"], each["target"], each["status"]) for each in found] == [
+            ("a" * 32, "/own?token=***", 502),
+            ("b" * 32, "/own?token=***", 502),
+        ]
+        assert all(0.0 < each["expires_in"] <= 3600.0 for each in found)
+
+    async def test_a_person_ends_the_doubt(self, controls: Controls, logged: Callable[[], str]) -> None:
+        """About one call; the others stay as they are."""
+        for ident in ("a" * 32, "b" * 32, "c" * 32):
+            await lost(controls, ident)
+        settled = await controls.settle("a" * 32, "done", store=None)
+        assert settled is not None
+        assert settled["state"] == "done"
+        await controls.settle("b" * 32, "absent", store=None)
+        left = {ident: await controls.record(ident * 32, store=None) for ident in "abc"}
+        assert {ident: record and record["state"] for ident, record in left.items()} == {
+            "a": "done",
+            "b": None,
+            "c": "unknown",
+        }
+        assert logged().splitlines().count("INFO call settled") == 2
