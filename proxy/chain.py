@@ -1,7 +1,6 @@
 """The order in which policies stand, and the linking of a chain for each route. Used by app.py.
 
-    observe > fallback > idempotency > cache > invalidation > attempts (retry) > breaker > rate limit > timeouts
-            > upstream
+    observe > fallback > idempotency > cache > invalidation > attempts > breaker > rate limit > timeouts > upstream
 
 =============  ========  =====================================================================================
 observe        exchange  outermost and always: one outcome, one sample, one log line for every request

@@ -54,6 +54,11 @@ class LedgerStore(Protocol):
         ...
 
     @property
+    def limit(self) -> int | None:
+        """Bytes that they may take; None: it is not this process's to say."""
+        ...
+
+    @property
     def unknown(self) -> int:
         """Records whose outcome is not known, as far as it has heard lately."""
         ...

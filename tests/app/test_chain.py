@@ -17,6 +17,7 @@ from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.cache import CacheSettings
 from proxy.core.fallback import FallbackSettings
+from proxy.core.idempotency import IdempotencySettings
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.model import Response
@@ -24,6 +25,7 @@ from proxy.policies.attempts import Attempts, Retry
 from proxy.policies.breaker import BreakerPolicy
 from proxy.policies.cache import Cache
 from proxy.policies.fallback import Fallback
+from proxy.policies.idempotency import Idempotency
 from proxy.policies.invalidation import Invalidation
 from proxy.policies.observe import Observe
 from proxy.policies.ratelimit import RateLimit
@@ -33,10 +35,11 @@ from tests.support.script import Rig, Script, answers
 NAMES = {
     Observe: "observe",
     Fallback: "fallback",
+    Idempotency: "idempotency",
     Cache: "cache",
     Invalidation: "invalidation",
-    Attempts: "attempts (retry)",
-    Retry: "attempts (retry)",
+    Attempts: "attempts",
+    Retry: "attempts",
     BreakerPolicy: "breaker",
     RateLimit: "rate limit",
     TimeoutPolicy: "timeouts",
@@ -57,6 +60,7 @@ def policies(**changes: Any) -> Policies:
         "retry": RetrySettings(),
         "rate_limit": RateSettings(rate=1.0),
         "cache": CacheSettings(),
+        "idempotency": IdempotencySettings(),
     }
     return Policies(**(everything | changes))
 
@@ -77,6 +81,7 @@ async def test_the_order_is_the_documented_one(rig: Rig) -> None:
         ("breaker", "breaker"),
         ("rate_limit", "rate limit"),
         ("retry", None),
+        ("idempotency", "idempotency"),
         ("cache", "cache"),
         ("cache", "invalidation"),
     ],
@@ -85,7 +90,7 @@ async def test_a_policy_that_is_not_used_is_not_there(rig: Rig, absent: str, nam
     """It costs nothing; an exchange still becomes one attempt without ``retry``."""
     linked = order(rig, policies(**{absent: None}))
     assert name not in linked
-    assert "attempts (retry)" in linked
+    assert "attempts" in linked
 
 
 async def test_fallback_stands_where_it_has_something_to_serve(rig: Rig) -> None:

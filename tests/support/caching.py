@@ -11,6 +11,7 @@ assert shop.leftovers() == []
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 from proxy.chain import link
@@ -281,6 +282,10 @@ class Stocked:
         self.stores = {"memory": store}
         self.evictions = 0
         self._count = rig.registry.counter("backstay_store_errors_total", store="memory", mode="open").inc
+
+    def up(self) -> Iterator[tuple[dict[str, str], float]]:
+        """Nothing here is outside of this process."""
+        return iter(())
 
     def shelf(self, api: Api, settings: CacheSettings) -> Shelf:
         space = f"{api.name} {settings.mode} {settings.scope}"
