@@ -58,13 +58,14 @@ class Held(NamedTuple):
     record: Record
     state: State
     now: float  # by the clock of the ledger
+    wall: float  # the same moment in epoch seconds
 
 
 # --- what is shown ------------------------------------------------------------------------------------------
 
 
-def shown(held: Held, wall: float) -> dict[str, Any]:
-    """A record, JSON-able. ``wall`` is the present time in epoch seconds.
+def shown(held: Held) -> dict[str, Any]:
+    """A record, JSON-able.
 
     ``age``, ``lease_ends_in`` (while its owner is at it) and ``expires_in`` are in seconds. ``status`` is None while
     there is no answer, and if it was a person who said that the call was carried out. ``key`` is the one by which the
@@ -83,7 +84,7 @@ def shown(held: Held, wall: float) -> dict[str, Any]:
         "key": upstream_key(record.ident, record.nonce).decode() if derived else masked(record.subject.key),
         "derived": derived,
         "state": held.state.value,
-        "since": timestamp(wall - age(held)),
+        "since": timestamp(held.wall - age(held)),
         "age": round(age(held), 3),
         "lease_ends_in": None if lease is None else _left(lease),
         "expires_in": _left(until if lease is None else max(until, lease)),  # not while its owner has a lease
@@ -136,21 +137,21 @@ class Records:
         """See Control."""
         found: list[Held] = []
         for name, ledger in self._stores(store):
-            now = self._ledgers.now(name)  # before it is asked: a reload may let go of it meanwhile
+            now, wall = self._ledgers.now(name), self._wall()  # before it is asked: a reload may let go of it meanwhile
             try:
                 records = await ledger.unsettled(api=api, limit=limit)
             except StoreError as error:
                 raise StoreDown(told(name, error)) from None
-            found += [Held(name, record, State.UNKNOWN, now) for record in records]
+            found += [Held(name, record, State.UNKNOWN, now, wall) for record in records]
         found.sort(key=age, reverse=True)  # each has it by its own clock
-        return [shown(held, self._wall()) for held in found[:limit]]
+        return [shown(held) for held in found[:limit]]
 
     async def look(self, ident: str, *, store: str | None) -> dict[str, Any] | None:
         """See Control."""
         found, failure = await self._find(ident, store)
         if failure and not found:
             raise StoreDown(failure)
-        return shown(found[0], self._wall()) if found else None
+        return shown(found[0]) if found else None
 
     async def settle(self, ident: str, outcome: Settled, *, store: str | None) -> dict[str, Any] | None:
         """See Control."""
@@ -163,14 +164,14 @@ class Records:
         if outcome == "absent":
             return {"id": ident, "api": held.record.subject.api, "store": held.store, "outcome": outcome}
         settle(held.record, held.now)  # as the ledger has done with its own
-        return shown(held._replace(state=State.DONE), self._wall())
+        return shown(held._replace(state=State.DONE))
 
     async def _meant(self, ident: str, store: str | None) -> Held | None:
         """The record that is to be settled, if there is one: whether it may be, its ledger says."""
         found, failure = await self._find(ident, store)
         doubted = [held for held in found if held.state is State.UNKNOWN]
         if len(doubted) > 1:
-            raise NotSettled(_SEVERAL, [shown(held, self._wall()) for held in doubted])
+            raise NotSettled(_SEVERAL, [shown(held) for held in doubted])
         if failure and not doubted:
             raise StoreDown(failure)
         return found[0] if found else None
@@ -198,14 +199,14 @@ class Records:
         found: list[Held] = []
         failure = ""
         for name, ledger in self._stores(store):
-            now = self._ledgers.now(name)
+            now, wall = self._ledgers.now(name), self._wall()
             try:
                 record = await ledger.look(ident)
             except StoreError as error:
                 failure = told(name, error)
                 continue
             if record is not None:
-                found.append(Held(name, record, state_at(record, now), now))
+                found.append(Held(name, record, state_at(record, now), now, wall))
         found.sort(key=lambda held: held.state is not State.UNKNOWN)
         return found, failure
 

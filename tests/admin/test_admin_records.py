@@ -27,7 +27,7 @@ def held(conclusion: Conclusion | None = None, *, now: float = 10.0, **other: An
     record = Record(claim(**other), 0.0)
     if conclusion is not None:
         core.finish(record, record.token, conclusion, 5.0)
-    return Held("ledger", record, core.state_at(record, now), now)
+    return Held("ledger", record, core.state_at(record, now), now, WALL)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ class TestShown:
 
     def test_what_it_says(self) -> None:
         """All that one needs to find the call at its vendor, and how long there is time for it."""
-        assert shown(held(LOST), WALL) == {
+        assert shown(held(LOST)) == {
             "id": named("a"),
             "api": "stripe",
             "route": "charges",
@@ -90,7 +90,7 @@ class TestShown:
     )
     def test_its_state(self, one: Held, state: str, lease: float | None, status: int | None, kept: bool) -> None:
         """An owner that is silent for too long leaves a doubt; an answer too large to be kept leaves its status."""
-        found = shown(one, WALL)
+        found = shown(one)
         assert (found["state"], found["lease_ends_in"], found["status"]) == (state, lease, status)
         assert found["answer_kept"] is kept
         assert "spoon" not in json.dumps(found)
@@ -98,35 +98,35 @@ class TestShown:
     @pytest.mark.parametrize(("now", "left"), [(0.0, 60.0), (50.0, 10.0), (60.0, 0.0), (70.0, 0.0)])
     def test_it_is_not_forgotten_while_its_owner_is_at_it(self, now: float, left: float) -> None:
         """A window of 40 s that is shorter than the lease does not end before that."""
-        assert shown(held(now=now, window=40.0), WALL)["expires_in"] == left
+        assert shown(held(now=now, window=40.0))["expires_in"] == left
 
     def test_a_call_that_is_made_again_in_doubt(self) -> None:
         """It runs, and what became of the one before is still not known."""
         one = held(LOST)
         core.reserve(one.record, claim(token="e-2", resend=True), 10.0)
-        found = shown(one._replace(state=State.RUNNING), WALL)
+        found = shown(one._replace(state=State.RUNNING))
         assert (found["state"], found["in_doubt"], found["reservations"]) == ("running", True, 2)
 
     def test_a_key_that_was_derived(self) -> None:
         """The agent gave none; by this one the vendor may know the call."""
-        found = shown(held(subject=SUBJECT._replace(key="")), WALL)
+        found = shown(held(subject=SUBJECT._replace(key="")))
         assert (found["key"], found["derived"]) == (upstream_key(named("a"), "n").decode(), True)
 
     def test_secrets_are_masked(self) -> None:
         """An agent may put one into a target, or use one as a key."""
         subject = SUBJECT._replace(target="/v1/charges?api_key=spoon&q=x", key="sk_live_0123456789spoon")
-        found = shown(held(subject=subject), WALL)
+        found = shown(held(subject=subject))
         assert (found["target"], found["key"]) == (f"/v1/charges?api_key={MASK}&q=x", MASK)
 
     def test_a_clock_elsewhere_that_is_behind_makes_no_negative_time(self) -> None:
         """A record is never from the future."""
-        found = shown(held(LOST, now=-3.0), WALL)
+        found = shown(held(LOST, now=-3.0))
         assert (found["age"], found["since"]) == (0.0, "2023-11-14T22:13:20.000Z")
 
     @given(target=st.text(), key=st.text(), method=st.text())
     def test_any_call_can_be_shown(self, target: str, key: str, method: str) -> None:
         """Whatever an agent sent, it is JSON."""
-        found = shown(held(subject=SUBJECT._replace(target=target, key=key, method=method)), WALL)
+        found = shown(held(subject=SUBJECT._replace(target=target, key=key, method=method)))
         assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
