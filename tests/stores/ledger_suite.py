@@ -708,7 +708,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = 0.0
 
     def does(self, work: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(work)
+        return self.runner.get_loop().run_until_complete(work)
 
     def record(self, key: str) -> Record | None:
         record = self.records.get(named(key))
