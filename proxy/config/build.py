@@ -23,11 +23,13 @@ from proxy.core.classify import ClassifySettings
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi
 from proxy.core.fallback import Step as FallbackStep
 from proxy.core.freshness import CacheSettings
+from proxy.core.idempotency import Derive, IdempotencySettings, StoreErrors
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.core.timeouts import Timeouts
 
 POLICIES: Final = tuple(schema.Policies.model_fields)
+_PARTS: Final = Derive().parts
 _PORTS: Final = {"http": 80, "https": 443}
 _BUILT_IN: Final = Mark("", 0, 0)  # the file of what no file says
 
@@ -92,11 +94,14 @@ def build(
             header_bytes=limits.header_bytes,
             body_bytes=limits.body_bytes,
             memory_cache=limits.memory.cache,
+            memory_idempotency=limits.memory.idempotency,
+            disk_ledger=limits.disk.ledger,
         ),
         drain_timeout=document.drain.timeout,
         log_level=document.log.level,
         log_access=document.log.access,
         stores_shared=document.stores.shared,
+        stores_ledger=document.stores.ledger,
         apis=tuple(_api(name, api, root, merged) for name, api in document.apis.items()),
         digest=hashlib.sha256(json.dumps(effective, sort_keys=True).encode()).hexdigest(),
         effective=effective,
@@ -147,6 +152,7 @@ def _policies(policies: schema.Policies) -> out.Policies:
         classify=ClassifySettings(failure=tuple(classify.failure), ignore=tuple(classify.ignore)),
         cache=None if policies.cache is None else _cache(policies.cache),
         fallback=None if policies.fallback is None else FallbackSettings(tuple(map(_step, policies.fallback))),
+        idempotency=None if policies.idempotency is None else _idempotency(policies.idempotency),
     )
 
 
@@ -166,6 +172,28 @@ def _cache(cache: schema.Cache) -> CacheSettings:
     return CacheSettings(**{**dict(cache), "vary": tuple(sorted({name.encode() for name in cache.vary}))})
 
 
+def _idempotency(once: schema.Idempotency) -> IdempotencySettings:
+    return IdempotencySettings(**{
+        **dict(once),
+        "header": once.header.encode(),
+        "derive": None if once.derive is None else _derive(once.derive),
+        "fingerprint": _parts(once.fingerprint),
+        "upstream_header": None if once.upstream_header is None else once.upstream_header.encode(),
+        "store_errors": StoreErrors(**{name: tuple(ranges) for name, ranges in once.store_errors}),
+    })  # fmt: skip
+
+
+def _derive(derive: schema.Derive) -> Derive:
+    assert derive.scope is not None  # noqa: S101 - checks.py has demanded it
+    assert derive.window is not None  # noqa: S101 - "
+    return Derive(_parts(derive.from_), derive.scope, derive.window)
+
+
+def _parts(parts: list[str]) -> tuple[str, ...]:
+    """In one order, however they were written: pods and reloads have to make the same of the same call."""
+    return tuple(sorted(parts, key=lambda part: (_PARTS.index(part) if part in _PARTS else len(_PARTS), part)))
+
+
 def _step(step: schema.Step | str) -> FallbackStep:
     if isinstance(step, str):
         return ServeStale()
@@ -182,7 +210,6 @@ def _step(step: schema.Step | str) -> FallbackStep:
 def _effective(document: schema.Document, root: Mapping, merged: dict[tuple[str | int, ...], Merged]) -> dict[str, Any]:
     """Every setting with its value in canonical form, secrets masked."""
     effective: dict[str, Any] = _mask(document.model_dump(mode="json", exclude={"apis", "defaults"}), root)
-    effective["tls_intercept"] = effective["tls_intercept"] or "off"
     effective["apis"] = {}
     for name, api in document.apis.items():
         loc: tuple[str | int, ...] = ("apis", name)
@@ -199,7 +226,7 @@ def _effective(document: schema.Document, root: Mapping, merged: dict[tuple[str 
 
 def _shown_policies(merged: Merged) -> dict[str, Any]:
     shown: dict[str, Any] = _mask(merged.policies.model_dump(mode="json"), merged.nodes)
-    return {name: "off" if value is None else value for name, value in shown.items()}
+    return shown
 
 
 def _mask(value: Any, node: Node | None) -> Any:

@@ -11,23 +11,23 @@ from typing import Final, TypeAlias
 
 from proxy.config import kinds
 from proxy.config.document import Mapping, Node, display, has_broken
+from proxy.config.keys import Model
 from proxy.config.problems import Problems
+from proxy.config.process import Egress, Listen, TlsIntercept
 from proxy.config.reserved import REFUSAL
 from proxy.config.schema import (
     Api,
     Breaker,
     Cache,
+    Derive,
     Document,
-    Egress,
-    Listen,
-    Memory,
-    Model,
+    Idempotency,
     Policies,
     RateLimit,
     Retry,
     Step,
+    StoreErrors,
     Timeout,
-    TlsIntercept,
 )
 from proxy.config.units import UnitError, write_duration
 from proxy.config.validate import Place, find
@@ -35,8 +35,6 @@ from proxy.core.fallback import RESERVED_FIELDS
 
 Loc: TypeAlias = tuple[str | int, ...]
 
-
-_AVAILABLE: Final = {("limits", "memory", "cache")}
 _NO_BODY: Final = {204, 205, 304}  # RFC 9110, 15.3.5, 15.3.6 and 15.4.5
 
 
@@ -96,16 +94,15 @@ class _Checker:
 
     def not_yet(self, document: Document) -> None:
         """Keys that are parsed already, while only their defaults are what this version does."""
-        given: tuple[tuple[tuple[str, ...], Model | None, Model], ...] = (
-            (("egress",), document.egress, Egress()),
-            (("tls_intercept",), document.tls_intercept, TlsIntercept()),
-            (("limits", "memory"), document.limits.memory, Memory()),
+        given: tuple[tuple[str, Model | None, Model], ...] = (
+            ("egress", document.egress, Egress()),
+            ("tls_intercept", document.tls_intercept, TlsIntercept()),
         )
         for section, model, defaults in given:
             only = defaults.model_dump(mode="json")
             for key, value in model or ():
-                if value != getattr(defaults, key) and (*section, key) not in _AVAILABLE:
-                    loc = (*section, key)
+                if value != getattr(defaults, key):
+                    loc = (section, key)
                     self._add(loc, f"{display(self._at(*loc).node)} is {REFUSAL}", f"remove it, or write {only[key]}")
 
     def mounts(self, apis: dict[str, Api]) -> None:
@@ -199,6 +196,8 @@ def check_policies(policies: Policies, merged: Mapping, path: str, problems: Pro
         checker.cache(policies.cache)
         if checker.sound("timeout"):
             checker.stale_wait(policies.cache, policies.timeout)
+    if policies.idempotency and checker.sound("idempotency"):
+        checker.idempotency(policies.idempotency)
     if policies.fallback:
         checker.fallback(policies.fallback)
 
@@ -242,6 +241,47 @@ class _PolicyChecker:
             loc = self._given(("cache", "stale_wait"), ("timeout", "total"))
             remedy = f"lower cache.stale_wait below {write_duration(timeout.total)}, or raise total"
             self._add(loc, "stale_wait is not below timeout.total", remedy)
+
+    def idempotency(self, once: Idempotency) -> None:
+        if once.lease > once.retain:
+            loc = self._given(("idempotency", "lease"), ("idempotency", "retain"))
+            self._add(loc, "lease is longer than retain", "raise retain, or lower lease")
+        if once.store == "shared" and not has(self._merged, "idempotency", "scope"):
+            message = "in a shared store, who may get whose answers has to be said"
+            remedy = "add scope: credential, or scope: api if all callers are one tenant"
+            self._add(("idempotency", "store"), message, remedy)
+        self._listed_once(("idempotency", "fingerprint"), once.fingerprint)
+        if once.derive:
+            self._derive(once.derive)
+        self._apart(once.store_errors)
+
+    def _derive(self, derive: Derive) -> None:
+        loc = ("idempotency", "derive")
+        examples = {"scope": "traceparent, or header:x-run-id", "window": "10m"}
+        for key, example in examples.items():
+            if getattr(derive, key) is None:
+                message = f"{key!r} is missing: two equal calls may both be meant, and it tells them apart"
+                self._add(loc, message, f"add {key}: {example}, for instance")
+        self._listed_once((*loc, "from"), derive.from_)
+
+    def _listed_once(self, loc: Loc, parts: list[str]) -> None:
+        for index, part in enumerate(parts):
+            if part in parts[:index]:
+                shown = display(find(self._merged, (*loc, index)).node)
+                self._add((*loc, index), f"{shown} is listed twice", "keep the first")
+
+    def _apart(self, rules: StoreErrors) -> None:
+        """A status means one thing."""
+        seen: list[tuple[tuple[int, int], Loc]] = []
+        for name, ranges in rules:
+            for index, codes in enumerate(ranges):
+                loc: Loc = ("idempotency", "store_errors", name, index)
+                other = next((place for taken, place in seen if codes[0] <= taken[1] and taken[0] <= codes[1]), None)
+                if other is not None:
+                    one, two = find(self._merged, loc).node, find(self._merged, other).node
+                    message = f"{display(one)} overlaps with {display(two)} in {other[2]} ({two.mark})"
+                    self._add(loc, message, "list each status once")
+                seen.append((codes, loc))
 
     def fallback(self, steps: list[Step | str]) -> None:
         seen: set[str] = set()

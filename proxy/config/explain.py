@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from proxy.config.settings import Api, Config
+from proxy.core.freshness import CacheSettings
+from proxy.core.idempotency import IdempotencySettings
 from proxy.core.methods import reads, unsafe
 from proxy.core.routing import ApiEntry, Found, Table
+from proxy.core.upstream_key import UpstreamKey
+from proxy.core.vendors import Vendor, vendor_of
 
 CHAIN: Final = (
     "fallback",
+    "idempotency",
     "cache",
     "retry",
     "breaker",
@@ -28,6 +33,13 @@ _WIDEST: Final = 120  # characters of a step of a fallback
 _COLUMN: Final = 48  # characters of a value: a wider one stands out, and leaves the others in line
 Row: TypeAlias = tuple[str, ...]
 """A name, its value and where that came from; or a heading alone; or nothing, for an empty line."""
+
+
+class Call(NamedTuple):
+    """What a vendor would see."""
+
+    method: bytes
+    target: bytes
 
 
 def explain(config: Config, method: str, url: str) -> str:
@@ -91,26 +103,60 @@ def _rows(config: Config, found: Found[str], method: str) -> Iterator[Row]:
     yield "path", found.path, "what routes are matched against"
     yield "sent to", shown["url"].rstrip("/") + target, _origin(config, f"{here}.url")
     effective = shown if route == "default" else shown["routes"][route]
+    api = next(api for api in config.apis if api.name == name)
+    given = next((given.policies for given in api.routes if given.name == route), api.policies)
     for policy in CHAIN:
         yield from _setting(config, f"{policies}.{policy}", policy, effective[policy])
-        if policy == "cache":
-            yield from _use(config, name, route, method)
+        if policy == "cache" and given.cache is not None:
+            yield from _cached(given.cache, method)
+        if policy == "idempotency" and given.idempotency is not None:
+            call = Call(method.encode(), found.upstream_target)
+            yield from _once(config, f"{policies}.idempotency", given.idempotency, api.host, call)
     for name in ("connections", "tls"):
         yield from _setting(config, f"{here}.{name}", name, shown[name])
 
 
-def _use(config: Config, name: str, route: str, method: str) -> Iterator[Row]:
+def _cached(settings: CacheSettings, method: str) -> Iterator[Row]:
     """What a cache does with the call."""
-    api = next(api for api in config.apis if api.name == name)
-    settings = next((given.policies for given in api.routes if given.name == route), api.policies).cache
-    if settings is None:
-        return
     if reads(settings, method.encode()):
         yield "  this call", "is answered from here, where that may be", f"{method} is a read"
     elif unsafe(method.encode()):
         yield "  this call", "passes, and drops what is kept of its target", f"{method} may change it"
     else:
         yield "  this call", "passes", f"{method} is no read"
+
+
+def _once(config: Config, path: str, settings: IdempotencySettings, host: str, call: Call) -> Iterator[Row]:
+    """What the ledger does with the call: its key, and what that is worth upstream."""
+    if not unsafe(call.method):
+        yield "  this call", "passes", f"{call.method.decode()} is safe"
+        return
+    vendor = None if settings.upstream == "ignores" else vendor_of(host)
+    key = UpstreamKey(settings, vendor)
+    happens = "would happen" if settings.mode == "shadow" else "happens"
+    yield "  this call", f"{happens} once for each key", f"{call.method.decode()} may change something"
+    yield "  with a key", " or ".join(name.decode() for name in key.names(settings)), _origin(config, f"{path}.header")
+    yield "  without one", *_keyless(config, path, settings)
+    sent = "is sent no key but the agent's" if key.name is None else f"gets it as {key.name.decode()}"
+    yield "  the vendor", sent, _origin(config, f"{path}.upstream_header")
+    yield "  and there", _worth(settings, vendor, call), _origin(config, f"{path}.upstream")
+
+
+def _keyless(config: Config, path: str, settings: IdempotencySettings) -> tuple[str, str]:
+    derive = settings.derive
+    if derive is not None:
+        made = f"one is made of {', '.join(derive.parts)} within {derive.scope}"
+        return made, _origin(config, f"{path}.derive")
+    return "it is refused (400)" if settings.require else "it passes", _origin(config, f"{path}.require")
+
+
+def _worth(settings: IdempotencySettings, vendor: Vendor | None, call: Call) -> str:
+    """Whether it protects a call that is sent again."""
+    if settings.upstream == "honours":
+        return "it is honoured, as you say"
+    if vendor is None:
+        return "it is not known to be honoured" if settings.upstream == "auto" else "it is ignored, as you say"
+    return f"{vendor.name} {'honours it' if vendor.honours(*call) else 'does not honour it on this call'}"
 
 
 def _setting(config: Config, path: str, name: str, value: Any) -> Iterator[Row]:

@@ -12,17 +12,26 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 from urllib.parse import SplitResult
 
-from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic import (
+    BaseModel,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    ValidatorFunctionWrapHandler,
+)
 from pydantic_core import CoreSchema, core_schema
 
 from proxy.config import units, urls
 from proxy.config.problems import near
 from proxy.config.units import UnitError
+from proxy.core.credentials import CREDENTIALS
+from proxy.core.fallback import RESERVED_FIELDS
 
 Json: TypeAlias = dict[str, Any]
 PLACEHOLDER: Final = r"\$\{"
 _NAME: Final = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _FIELD_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
+_NOT_FOR_KEYS: Final = CREDENTIALS | RESERVED_FIELDS | {b"host"}
 _FIELD_VALUE: Final = r"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?"  # RFC 9110, 5.5
 
 
@@ -96,7 +105,9 @@ class Switch:
         self._remedy = remedy
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self._read, handler(source))
+        inner = handler(source)
+        writer = core_schema.wrap_serializer_function_ser_schema(_write_switch, schema=inner)
+        return core_schema.no_info_before_validator_function(self._read, inner, serialization=writer)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Json:
         found = handler(schema)
@@ -106,6 +117,10 @@ class Switch:
         if value is None:
             raise UnitError(f"{self._expected}, nor off", f"{self._remedy}, or off")
         return None if units.is_off(value) else value
+
+
+def _write_switch(value: Any, write: SerializerFunctionWrapHandler) -> Any:
+    return "off" if value is None else write(value)
 
 
 class Either:
@@ -160,6 +175,19 @@ def words(*known: str, off: bool = False) -> Kind:
     return Kind(" or ".join(f"`{word}`" for word in listed), read, _same, forms)
 
 
+def or_header(expected: str, *known: str) -> Kind:
+    """One of some words, or ``header:NAME``, which is lower-cased."""
+    remedy = f"write {', '.join(known)} or header:NAME"
+
+    def read(value: Any) -> str:
+        if isinstance(value, str) and (value in known or re.fullmatch(f"header:{_FIELD_NAME}", value)):
+            return value.lower()
+        raise UnitError(expected, remedy, near(value, known) if isinstance(value, str) else None)
+
+    forms: tuple[Json, ...] = ({"enum": [*known]}, {"type": "string", "pattern": f"^header:{_FIELD_NAME}$"})
+    return Kind(f"{', '.join(f'`{word}`' for word in known)} or `header:NAME`", read, _same, forms)
+
+
 def _pattern(name: str, pattern: str, expected: str, remedy: str) -> Kind:
     """Text of a certain form."""
     compiled = re.compile(pattern)
@@ -193,19 +221,28 @@ def _read_method(value: Any) -> str:
     raise UnitError("a method", "write GET, POST and the like", hint)
 
 
-def _read_limit_key(value: Any) -> str:
-    if value in ("api", "route", "credential"):
-        return str(value)
-    if isinstance(value, str) and re.fullmatch(f"header:{_FIELD_NAME}", value):
-        return value.lower()
-    hint = near(value, ("api", "route", "credential")) if isinstance(value, str) else None
-    raise UnitError("a key to count by", "write api, route, credential or header:NAME", hint)
-
-
 def _read_field(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(_FIELD_NAME, value) and value != "*":
         return value.lower()
     raise UnitError("the name of a field", "write a name such as Accept-Language")
+
+
+def _read_key_field(value: Any) -> str:
+    """Keys are shown to people, which credentials must not be."""
+    name = _read_field(value)
+    if name.encode() in _NOT_FOR_KEYS:
+        raise UnitError("a field for keys", "write a name such as Idempotency-Key")
+    return name
+
+
+def _read_key_sent_as(value: Any) -> str:
+    """The word, or a name as it is to be sent."""
+    if value == "auto":
+        return "auto"
+    name = _read_key_field(value)
+    if name in {"auto", "off", "false"}:
+        raise UnitError("`auto` or the name of a field", f"write {name}")
+    return str(value)
 
 
 def _read_field_value(value: Any) -> str:
@@ -222,6 +259,14 @@ def _read_body(value: Any) -> str:
     if isinstance(value, str):
         return value
     raise UnitError("text", """put it in quotes: '{"degraded": true}'""")
+
+
+def _read_error_range(value: Any) -> tuple[int, int]:
+    codes = units.read_status_range(value)
+    if codes[0] >= 400:
+        return codes
+    remedy = "write a code such as 422, or a range such as 500-599"
+    raise UnitError("a status code or a range from 400 to 599", remedy)
 
 
 _TROUBLES: Final = ("connect", "reset", "timeout")
@@ -265,6 +310,11 @@ SHARE: Final = RATIO.above(0, "write a share above zero, such as 0.5 or 50%")
 STATUSES: Final = Kind(
     "status code or range", units.read_status_range, units.write_status_range, _number_or(units.STATUS, type="integer")
 )
+ERRORS: Final = replace(
+    STATUSES,
+    read=_read_error_range,
+    forms=_number_or("[45][0-9][0-9](?:-[45][0-9][0-9])?", type="integer", minimum=400, maximum=599),
+)
 ADDRESS: Final = Kind(
     "host:port", units.read_address, units.write_address, ({"type": "string", "pattern": f"^(?:{units.ADDRESS})$"},)
 )
@@ -278,12 +328,10 @@ HOST: Final = Kind("host name", urls.read_host, _same, ({"type": "string", "patt
 MOUNT: Final = Kind("path", urls.read_mount, _same, ({"type": "string", "pattern": f"^(?:{urls.MOUNT})$"},))
 PATH_PATTERN: Final = Kind("path pattern", _read_path_pattern, _same, ({"type": "string", "pattern": r"^/[^\s?#]*$"},))
 METHOD: Final = Kind("method", _read_method, _same, ({"type": "string", "pattern": r"^[^\sa-z]+$"},))
-LIMIT_KEY: Final = Kind(
-    "`api`, `route`, `credential` or `header:NAME`",
-    _read_limit_key,
-    _same,
-    ({"enum": ["api", "route", "credential"]}, {"type": "string", "pattern": f"^header:{_FIELD_NAME}$"}),
-)
+LIMIT_KEY: Final = or_header("a key to count by", "api", "route", "credential")
+KEY_SCOPE: Final = or_header("a scope of keys", "api", "credential")
+DERIVE_SCOPE: Final = or_header("a scope of equal calls", "traceparent")
+PART: Final = or_header("a part of a request", "method", "path", "query", "body")
 TROUBLE: Final = Kind(
     "`connect`, `reset`, `timeout` or a status code",
     _read_trouble,
@@ -291,6 +339,8 @@ TROUBLE: Final = Kind(
     ({"enum": list(_TROUBLES)}, *_number_or("[45][0-9][0-9]", type="integer", minimum=400, maximum=599)),
 )
 FIELD: Final = Kind("name of a field", _read_field, _same, ({"type": "string", "pattern": f"^(?:{_FIELD_NAME})$"},))
+KEY_FIELD: Final = replace(FIELD, read=_read_key_field)
+KEY_SENT_AS: Final = replace(FIELD, name="`auto` or name of a field", read=_read_key_sent_as)
 FIELD_VALUE: Final = Kind("text", _read_field_value, _same, ({"type": ["string", "integer"]},))
 BODY: Final = Kind("text", _read_body, _same, ({"type": "string"},))
 ANSWER: Final = (
@@ -299,5 +349,11 @@ ANSWER: Final = (
     .below(599, "write a status from 200 to 599")
 )
 REDIS: Final = Kind("url", urls.read_redis, _same, ({"type": "string", "pattern": f"^{urls.REDIS}$"},))
+LEDGER: Final = Kind(
+    "`sqlite:/PATH`",
+    urls.read_ledger,
+    urls.write_ledger,
+    ({"type": "string", "pattern": f"^(?:{urls.LEDGER})$"},),
+)
 VERSION: Final = Kind("`1`", _read_version, _same, ({"enum": [1, "1"]},))
 MODE: Final = words("enforce", "shadow")

@@ -13,14 +13,15 @@ from typing import Annotated, Any, Final, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from proxy.config import schema
+from proxy.config import process, schema
+from proxy.config.keys import Model, keys_of
 from proxy.config.kinds import Either, Kind, Switch
 from proxy.config.validate import inner_model
 
 _HEAD: Final = """\
 # Configuration
 
-<!-- Generated from the schema by `make docs`; edit proxy/config/schema.py instead. -->
+<!-- Generated from the schema by `make docs`; edit proxy/config/schema.py and process.py instead. -->
 
 One YAML file, several, or a folder of `*.yaml` and `*.yml`: they are merged, and what two files give is a mistake.
 `backstay check CONFIG` prints every mistake with its line and what to write instead; `backstay explain CONFIG METHOD
@@ -43,16 +44,17 @@ Policies are merged key by key: `defaults`, then the api, then the route. Lists 
 policy; `{}` switches it on with its defaults. Every api has `timeout` and `breaker`; other policies are absent until
 their key is there. Keys of later versions are refused: nothing is ignored in silence.
 """
-_SECTIONS: Final[tuple[tuple[str, type[schema.Model]], ...]] = (
+_SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("The file", schema.Document),
-    ("`listen`", schema.Listen),
-    ("`stores`", schema.Stores),
-    ("`limits`", schema.Limits),
-    ("`limits.memory`", schema.Memory),
-    ("`drain`", schema.Drain),
-    ("`log`", schema.Log),
-    ("`egress`", schema.Egress),
-    ("`tls_intercept`", schema.TlsIntercept),
+    ("`listen`", process.Listen),
+    ("`stores`", process.Stores),
+    ("`limits`", process.Limits),
+    ("`limits.memory`", process.Memory),
+    ("`limits.disk`", process.Disk),
+    ("`drain`", process.Drain),
+    ("`log`", process.Log),
+    ("`egress`", process.Egress),
+    ("`tls_intercept`", process.TlsIntercept),
     ("`apis.NAME`", schema.Api),
     ("`apis.NAME.tls`", schema.Tls),
     ("`apis.NAME.connections`", schema.Connections),
@@ -65,6 +67,9 @@ _SECTIONS: Final[tuple[tuple[str, type[schema.Model]], ...]] = (
     ("`retry.backoff`", schema.Backoff),
     ("`rate_limit`", schema.RateLimit),
     ("`cache`", schema.Cache),
+    ("`idempotency`", schema.Idempotency),
+    ("`idempotency.derive`", schema.Derive),
+    ("`idempotency.store_errors`", schema.StoreErrors),
     ("`fallback[]`", schema.Step),
     ("`classify`", schema.Classify),
 )
@@ -76,13 +81,13 @@ def reference() -> str:
     return "\n".join([_HEAD, *sections])
 
 
-def _section(title: str, model: type[schema.Model]) -> Iterator[str]:
+def _section(title: str, model: type[Model]) -> Iterator[str]:
     has_policies = issubclass(model, schema.Policies) and model is not schema.Policies
     yield f"## {title}\n"
     yield f"{inspect.getdoc(model)}\n"
     yield "| key | kind | default | meaning |"
     yield "|---|---|---|---|"
-    for name, field in model.model_fields.items():
+    for name, field in keys_of(model).items():
         if not has_policies or name not in schema.Policies.model_fields:
             yield f"| `{name}` | {kind_of(field)} | {default_of(field)} | {field.description} |"
     if has_policies:

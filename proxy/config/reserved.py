@@ -34,7 +34,6 @@ def _word(word: str) -> Callable[[Node], bool]:
 
 
 _POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
-    (("idempotency",), _any),
     (("hedge",), _any),
     (("concurrency",), _any),
     (("fault",), _any),
@@ -43,7 +42,6 @@ _POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
     (("timeout", "first_byte"), _word("adaptive")),
 )
 _REFUSED: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
-    (("stores", "ledger"), _any),
     (("listen", "transparent"), _on),
     (("upstream_proxy",), _on),
     (("apis", "*", "upstream_proxy"), _on),

@@ -1,44 +1,28 @@
 """Every key of the configuration: its kind, its default, and one sentence.
 
 Called by ``load.py`` (validation), ``jsonschema.py`` and ``reference.py`` (what editors and people read).
-The defaults are written as a person would write them. Keys that a later version will have are in
-``reserved.py``; rules that span several keys are in ``checks.py``.
+The defaults are written as a person would write them. Keys of the process are in ``process.py``, keys that a later
+version will have in ``reserved.py``; rules that span several keys are in ``checks.py``.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import SplitResult
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer
+from pydantic import Field, model_serializer
 
 from proxy.config import kinds
+from proxy.config.keys import Model, demanded, needed, part, setting
 from proxy.config.kinds import Switch
+from proxy.config.process import Drain, Egress, Limits, Listen, Log, Stores, TlsIntercept
 from proxy.config.units import Rate
 
-
-class Model(BaseModel):
-    """What all models share: unknown keys are errors, and defaults are read like anything else."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, frozen=True)
-
-
-def setting(default: Any, sentence: str) -> Any:
-    """A key with a default."""
-    return Field(default, description=sentence, json_schema_extra={"default": default})
-
-
-def needed(sentence: str, default: Any = ...) -> Any:
-    """A key without a default; one with ``default=None`` is demanded by ``checks.py``, after merging."""
-    return Field(default, description=sentence)
-
-
-def part(model: type[Model], sentence: str) -> Any:
-    """A mapping of keys that may be absent."""
-    return Field(default_factory=model, description=sentence)
-
-
 # --- policies -------------------------------------------------------------------------------------------
+
+
+_MONTH: Final = 30 * 86400
+_WITHIN_A_MONTH: Final = "write 720h (30 days) or less"
 
 
 class Timeout(Model):
@@ -115,7 +99,7 @@ class Retry(Model):
 class RateLimit(Model):
     """Keeps calls within a quota."""
 
-    rate: Annotated[Rate | None, kinds.RATE] = Field(None, validate_default=False, description="Calls per time.")
+    rate: Annotated[Rate | None, kinds.RATE] = demanded("Calls per time.")
     burst: Annotated[int, kinds.COUNT] = setting(50, "Calls that may come at once after a pause.")
     wait: Annotated[float, kinds.DURATION.off(0.0)] = setting(
         "0s", "How long a call may be delayed rather than refused."
@@ -166,6 +150,92 @@ class Cache(Model):
     )
 
 
+_Errors: TypeAlias = list[Annotated[tuple[int, int], kinds.ERRORS]]
+_Parts: TypeAlias = Annotated[list[Annotated[str, kinds.PART]], Field(min_length=1)]
+_PARTS: Final = ["method", "path", "query", "body"]
+_RETAIN = kinds.DURATION.above(60, "write 1m or more", also_equal=True).below(_MONTH, _WITHIN_A_MONTH)
+_LEASE = kinds.DURATION.above(1, "write 1s or more", also_equal=True).below(3600, "write 1h or less")
+_INTENT = kinds.DURATION.above(1, "write 1s or more", also_equal=True).below(_MONTH, _WITHIN_A_MONTH)
+
+
+class Derive(Model):
+    """Makes a key for a call that has none: of equal calls within `scope` and `window`, one is carried out.
+
+    Two equal calls can both be meant, two invitations or two cups of coffee. Where one intent ends and the next begins
+    only you know: `scope` and `window` have no defaults.
+    """
+
+    from_: _Parts = setting(_PARTS, "In what calls have to be equal.", key="from")
+    scope: Annotated[str | None, kinds.DERIVE_SCOPE] = demanded(
+        "Within what equal calls are the same: the trace-id of `traceparent`, or the value of a field; a call without "
+        "it gets no key."
+    )
+    window: Annotated[float | None, _INTENT] = demanded(
+        "For how long, from the first of them: 1s to 720h. After that, the same call is another one."
+    )
+
+
+class StoreErrors(Model):
+    """Statuses from 400 on that mean something else at this vendor, each in one list at most.
+
+    By themselves, 401, 403, 407, 408, 409, 421, 425, 429 and 503 say that the call was not carried out; other statuses
+    from 500 on leave that unknown; the rest are answers, and kept.
+    """
+
+    done: _Errors = setting([], "It was carried out, or will never be: this is its answer.")
+    released: _Errors = setting([], "It was not carried out, and may be made again.")
+    unknown: _Errors = setting([], "Nobody knows whether it was carried out.")
+
+
+class Idempotency(Model):
+    """Carries a call out once: repetitions with its key get the answer of the first. Safe methods pass."""
+
+    header: Annotated[str, kinds.KEY_FIELD] = setting(
+        "Idempotency-Key", "The field with the agent's key; the vendor's own name for it will do, too."
+    )
+    require: Annotated[bool, kinds.BOOLEAN] = setting(default=False, sentence="A call without a key is refused (400).")
+    scope: Annotated[str, kinds.KEY_SCOPE] = setting(
+        "api",
+        "Within what a key is the same key: all calls of the api, those with the same credentials, or with the same "
+        "value of a field. Has to be given with `store: shared`.",
+    )
+    derive: Annotated[Derive | None, Switch()] = setting("off", "Makes keys for calls that have none.")
+    fingerprint: _Parts = setting(_PARTS, "In what calls with one key have to be equal; else 422.")
+    upstream: Annotated[str, kinds.words("auto", "honours", "ignores")] = setting(
+        "auto",
+        "Whether the vendor carries out a key once, so that a lost call may be sent again: `auto` knows some by host.",
+    )
+    upstream_header: Annotated[str | None, kinds.KEY_SENT_AS.off()] = setting(
+        "auto", "The field in which the vendor gets the key; `auto`: its own name for it; `off`: it is not sent."
+    )
+    retain: Annotated[float, _RETAIN] = setting(
+        "24h", "How long a record is kept, unless its key is derived: 1m to 720h."
+    )
+    lease: Annotated[float, _LEASE] = setting(
+        "60s", "How long a call belongs to a process that is not heard of any more; then it is unknown: 1s to 1h."
+    )
+    max_body: Annotated[int, kinds.SIZE.above(1024, "write 1KiB or more", also_equal=True)] = setting(
+        "1MiB",
+        "The largest request that is compared before it is sent (a larger one gets no derived key: 413), and the "
+        "largest answer that is kept.",
+    )
+    store_errors: StoreErrors = part(StoreErrors, "Statuses that mean something else at this vendor.")
+    on_unknown: Annotated[str, kinds.words("refuse", "resend")] = setting(
+        "refuse",
+        "What a repetition gets when nobody knows what became of the first: 409, or another try with the same key, "
+        "where the vendor honours keys.",
+    )
+    on_store_error: Annotated[str, kinds.words("open", "closed")] = setting(
+        "closed", "When the store is away: `closed` refuses (503), `open` lets calls pass unprotected."
+    )
+    store: Annotated[str, kinds.words("memory", "ledger", "shared")] = setting(
+        "memory",
+        "Where records are kept: in memory, and lost with this process; in `stores.ledger`; or in `stores.shared`, "
+        "together with other pods.",
+    )
+    mode: Annotated[str, kinds.MODE] = setting("enforce", "`shadow` decides and counts, and lets the call pass.")
+
+
 class Step(Model):
     """A step is `stale` by itself, or a mapping: with `api`, or with `status` and what else the answer has.
 
@@ -202,14 +272,11 @@ _STEP = kinds.Either("stale", Step, "a step", "write stale, {api: NAME}, or {sta
 _Steps: TypeAlias = Annotated[list[Annotated[Step | str, _STEP]], Field(min_length=1)]
 
 
-_Ranges: TypeAlias = list[Annotated[tuple[int, int], kinds.STATUSES]]
-
-
 class Classify(Model):
     """Which answers count as failures of the upstream."""
 
-    failure: _Ranges = setting(["500-599"], "Answers that prove it ill.")
-    ignore: _Ranges = setting([], "Answers that prove nothing.")
+    failure: list[Annotated[tuple[int, int], kinds.STATUSES]] = setting(["500-599"], "Answers that prove it ill.")
+    ignore: list[Annotated[tuple[int, int], kinds.STATUSES]] = setting([], "Answers that prove nothing.")
 
 
 class Policies(Model):
@@ -220,6 +287,7 @@ class Policies(Model):
     retry: Annotated[Retry | None, Switch()] = setting("off", "Tries again what is safe to re-send.")
     rate_limit: Annotated[RateLimit | None, Switch()] = setting("off", "Keeps calls within a quota.")
     cache: Annotated[Cache | None, Switch()] = setting("off", "Keeps answers and gives them again.")
+    idempotency: Annotated[Idempotency | None, Switch()] = setting("off", "Carries a call out once.")
     fallback: Annotated[_Steps | None, Switch("a list", "write [stale]")] = setting(
         "off", "What stands in for a failed call: steps, tried in this order."
     )
@@ -285,92 +353,13 @@ class Api(Policies):
     routes: list[Route] = setting([], "Overrides for some calls.")
 
 
-# --- the process ------------------------------------------------------------------------------------------
-
-_Address: TypeAlias = tuple[str, int]
-
-
-class Listen(Model):
-    """The addresses that Backstay listens at."""
-
-    agent: Annotated[_Address, kinds.ADDRESS] = setting("127.0.0.1:7070", "The agent's traffic.")
-    transparent: Annotated[str, kinds.words(off=True)] = setting(
-        "off", "Redirected connections. Only `off` in this version."
-    )
-    metrics: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
-        "0.0.0.0:9464", "/metrics, /healthz and /readyz; open."
-    )
-    admin: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
-        "127.0.0.1:7072", "Status and control; needs a token."
-    )
-
-
-class Memory(Model):
-    """Memory for what policies keep."""
-
-    cache: Annotated[int, kinds.SIZE] = setting("64MiB", "For all cached answers; the least used go first.")
-    idempotency: Annotated[int, kinds.SIZE] = setting(
-        "32MiB", "For records of idempotent calls. Only the default in this version."
-    )
-
-
-class Stores(Model):
-    """Servers that keep what several pods share."""
-
-    shared: Annotated[str | None, kinds.REDIS.off()] = setting(
-        "off", "A Redis server, as redis://, rediss:// or unix:// url; used by what says `store: shared`."
-    )
-
-
-class Limits(Model):
-    """What the agent's side may use."""
-
-    connections: Annotated[int, kinds.COUNT] = setting(20000, "Connections at once.")
-    header_bytes: Annotated[int, kinds.SIZE.above(1023, "write 1KiB or more")] = setting("64KiB", "A header section.")
-    body_bytes: Annotated[int | None, kinds.SIZE.off()] = setting(
-        "off", "A request body; off, since bodies are not held."
-    )
-    memory: Memory = part(Memory, "For what policies keep.")
-
-
-class Drain(Model):
-    """What happens at SIGTERM."""
-
-    timeout: Annotated[float, kinds.DURATION] = setting("30s", "How long calls in flight may take to end.")
-
-
-class Log(Model):
-    """JSON lines on standard output."""
-
-    level: Annotated[str, kinds.words("debug", "info", "warning", "error")] = setting(
-        "info", "The least level that is written."
-    )
-    access: Annotated[str, kinds.words("all", "errors", off=True)] = setting("errors", "Which calls get a line.")
-
-
-class Egress(Model):
-    """Rules for hosts that no api names. Only the defaults in this version."""
-
-    unlisted: Annotated[str, kinds.words("allow", "report", "deny")] = setting("allow", "Hosts that no api names.")
-    private_networks: Annotated[str, kinds.words("auto", "allow", "deny")] = setting("auto", "Private addresses.")
-    allow: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts that are always allowed.")
-    deny: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts that are never allowed.")
-    pass_through: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts whose TLS is not intercepted.")
-
-
-class TlsIntercept(Model):
-    """Interception of the agent's own TLS. Only the defaults in this version."""
-
-    ca_dir: Annotated[str, kinds.PATH] = setting("/var/lib/backstay/ca", "Holds the key of the authority.")
-    trust_dir: Annotated[str, kinds.PATH] = setting("/var/run/backstay/trust", "Holds what the agent has to trust.")
+# --- the file ---------------------------------------------------------------------------------------------
 
 
 class Document(Model):
     """A whole configuration."""
 
-    version: Annotated[int | None, kinds.VERSION] = Field(
-        None, validate_default=False, description="The version of this format."
-    )
+    version: Annotated[int | None, kinds.VERSION] = demanded("The version of this format.")
     listen: Listen = part(Listen, "Addresses.")
     admin_token: Annotated[str, kinds.TEXT] | None = setting(None, "Opens `listen.admin`; made at start, if absent.")
     stores: Stores = part(Stores, "Servers for what pods share.")

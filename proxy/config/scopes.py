@@ -2,7 +2,8 @@
 
 Called by ``load.py`` on merged policies. A *scope* is an api (the calls that match no route of it) or a route.
 
-- What needs a store needs one that is configured, and memory for it.
+- What needs a store needs one that is configured, and room in it.
+- Nothing lets a call be carried out twice that is to be carried out once.
 - A fallback names an api that exists. What fails here and there must not be sent round in a circle: any route of an
   api may answer a call that falls back to it, so that a circle of apis is one, whichever routes it leads through.
 - A setting has an effect in at least one of the scopes that it reaches: one in ``defaults`` may be idle in some.
@@ -12,17 +13,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping as AnyMapping
-from typing import NamedTuple
+from itertools import product
+from typing import Final, NamedTuple
 
 from proxy.config.build import Merged
 from proxy.config.checks import has
 from proxy.config.document import Mapping, Scalar, display, has_broken
 from proxy.config.problems import Mark, Problems, near
-from proxy.config.schema import Document, Policies, Step
+from proxy.config.schema import Document, Idempotency, Policies, Step
 from proxy.config.units import write_size
 from proxy.config.validate import Place, find
 from proxy.core.freshness import CacheSettings
-from proxy.core.methods import reads
+from proxy.core.methods import reads, unsafe
+from proxy.core.vendors import vendor_of
+
+_STORES: Final = {
+    "shared": ("there is no shared store", "add stores: {shared: redis://host:6379/0}, or write store: memory"),
+    "ledger": (
+        "there is no ledger",
+        "add stores: {ledger: sqlite:/var/lib/backstay/ledger.db}, or write store: memory",
+    ),
+}
+
+
+class Room(NamedTuple):
+    """What limits a store of a policy, and the largest answer that the policy would put there."""
+
+    policy: str
+    store: str
+    largest: str
+    limit: tuple[str, str, str]
+
+
+_ROOMS: Final = (
+    Room("cache", "memory", "max_object", ("limits", "memory", "cache")),
+    Room("idempotency", "memory", "max_body", ("limits", "memory", "idempotency")),
+    Room("idempotency", "ledger", "max_body", ("limits", "disk", "ledger")),
+)
 
 
 class Scope(NamedTuple):
@@ -38,6 +65,10 @@ class Scope(NamedTuple):
     def at(self, *loc: str | int) -> Place:
         """Where one of its policies says something."""
         return find(self.nodes, loc)
+
+    def sound(self, policy: str) -> bool:
+        """A policy with a mistake in it has defaults where it is broken: they prove nothing."""
+        return not has_broken(self.at(policy).node)
 
     def path(self, place: Place) -> str:
         """The path of a place in its policies."""
@@ -71,7 +102,8 @@ def check_scopes(
     """Note what is wrong between apis and routes."""
     checker = _Checker(document, root, list(_scopes(document, root, merged)), problems)
     checker.stores()
-    checker.memory()
+    checker.rooms()
+    checker.twice()
     checker.effects()
     _circles(list(checker.edges()), problems)
 
@@ -95,32 +127,62 @@ class _Checker:
         self._problems = problems
 
     def stores(self) -> None:
-        if self._document.stores.shared is not None or self._is_broken(("stores",)):
+        if self._is_broken(("stores",)):
             return
-        for scope in self._scopes:
-            if scope.policies.cache and scope.policies.cache.store == "shared":
-                place = scope.at("cache", "store")
-                remedy = "add stores: {shared: redis://host:6379/0}, or write store: memory"
-                self._problems.add(place.node.mark, scope.path(place), "there is no shared store", remedy)
+        for scope, policy in product(self._scopes, ("cache", "idempotency")):
+            given = getattr(scope.policies, policy)
+            if given and given.store in _STORES and getattr(self._document.stores, given.store) is None:
+                self._add(scope, scope.at(policy, "store"), *_STORES[given.store])
 
-    def memory(self) -> None:
-        limit = self._document.limits.memory.cache
+    def rooms(self) -> None:
+        """Two of the largest answers fit into a store: one must not throw out all others."""
         if self._is_broken(("limits",)):
             return
+        for scope, room in product(self._scopes, _ROOMS):
+            given = getattr(scope.policies, room.policy)
+            if given and given.store == room.store:
+                self._room(scope, room, getattr(given, room.largest))
+
+    def _room(self, scope: Scope, room: Room, largest: int) -> None:
+        limit: int = getattr(getattr(self._document.limits, room.limit[1]), room.limit[2])
+        named, key = ".".join(room.limit), f"{room.policy}.{room.largest}"
+        if 2 * largest <= limit:
+            return
+        if has(scope.nodes, room.policy, room.largest):
+            message = f"this is more than half of {named} ({write_size(limit)})"
+            remedy = f"write {write_size(limit // 2)} or less, or raise {named}"
+            self._add(scope, scope.at(room.policy, room.largest), message, remedy)
+        else:
+            place = find(self._root, room.limit)
+            message = f"this is less than two answers of {key} ({write_size(largest)})"
+            remedy = f"write {write_size(2 * largest)} or more, or lower {key}"
+            self._problems.add(place.node.mark, place.path, message, remedy)
+
+    def twice(self) -> None:
+        """What would carry out a call twice, or answer it twice."""
         for scope in self._scopes:
-            cache = scope.policies.cache
-            if not cache or cache.store != "memory" or 2 * cache.max_object <= limit:
-                continue
-            if has(scope.nodes, "cache", "max_object"):
-                place = scope.at("cache", "max_object")
-                message = f"this is more than half of limits.memory.cache ({write_size(limit)})"
-                remedy = f"write {write_size(limit // 2)} or less, or raise limits.memory.cache"
-                self._problems.add(place.node.mark, scope.path(place), message, remedy)
-            else:
-                place = find(self._root, ("limits", "memory", "cache"))
-                message = f"this is less than two answers of cache.max_object ({write_size(cache.max_object)})"
-                remedy = f"write {write_size(2 * cache.max_object)} or more, or lower cache.max_object"
-                self._problems.add(place.node.mark, place.path, message, remedy)
+            once, cache = scope.policies.idempotency, scope.policies.cache
+            if once and once.on_unknown == "resend" and scope.sound("idempotency"):
+                self._resend(scope, once)
+            if once and cache and cache.key_body and (scope.methods is None or "POST" in scope.methods):
+                message = "POST is a read here, and has idempotency, too: both would answer it"
+                remedy = "write key_body: false or idempotency: off, or give the reads a route of their own"
+                self._add(scope, scope.at("cache", "key_body"), message, remedy)
+
+    def _resend(self, scope: Scope, once: Idempotency) -> None:
+        """Only where the upstream carries out a key once, and gets it."""
+        host = str(self._document.apis[scope.api].url.hostname)
+        remedy = "write on_unknown: refuse, or upstream: honours if its documentation says so"
+        if once.upstream == "ignores":
+            why = "it ignores keys"
+        elif once.upstream == "auto" and vendor_of(host) is None:
+            why = "it is not known to honour keys"
+        elif once.upstream == "auto" and once.upstream_header is None:
+            why, remedy = "the key is not sent", "write on_unknown: refuse, or remove upstream_header: off"
+        else:
+            return
+        message = f"{scope.api!r} might carry out twice what is sent again: {why}"
+        self._add(scope, scope.at("idempotency", "on_unknown"), message, remedy)
 
     def edges(self) -> Iterator[Edge]:
         """The steps that lead to other apis; those that lead nowhere are noted."""
@@ -135,9 +197,7 @@ class _Checker:
                     self._unknown(scope, place, step.api, known)
                 elif step.api == scope.api:
                     remedy = f"name another api, or give {scope.api!r} a fallback of its own"
-                    self._problems.add(
-                        place.node.mark, scope.path(place), f"{scope.api!r} falls back to itself", remedy
-                    )
+                    self._add(scope, place, f"{scope.api!r} falls back to itself", remedy)
                 else:
                     yield Edge(scope, step.api, place)
 
@@ -145,7 +205,7 @@ class _Checker:
         shown = isinstance(place.node, Scalar) and place.node.shown is None
         hint = near(name, known) if shown else None
         remedy = hint or f"write one of {', '.join(known)}"
-        self._problems.add(place.node.mark, scope.path(place), f"no api is named {display(place.node)}", remedy)
+        self._add(scope, place, f"no api is named {display(place.node)}", remedy)
 
     def effects(self) -> None:
         """Settings without effect in any scope that they reach."""
@@ -156,7 +216,7 @@ class _Checker:
         for claims in reached.values():
             if not any(claim.effective for claim in claims):
                 scope, place, _, message, remedy = claims[0]
-                self._problems.add(place.node.mark, scope.path(place), message, remedy)
+                self._add(scope, place, message, remedy)
 
     def _claims(self, scope: Scope) -> Iterator[Claim]:
         policies, has_cache = scope.policies, self._has(scope, "cache")
@@ -171,6 +231,11 @@ class _Checker:
             yield Claim(scope, scope.at("rate_limit", "fallback"), stands_in, message, remedy)
         if policies.cache:
             yield from _reads(scope, key_body=policies.cache.key_body)
+        if policies.idempotency:
+            yield from _once(scope, policies.idempotency)
+
+    def _add(self, scope: Scope, place: Place, message: str, remedy: str) -> None:
+        self._problems.add(place.node.mark, scope.path(place), message, remedy)
 
     def _has(self, scope: Scope, policy: str) -> bool:
         """Whether a scope has a policy; if one is broken on the way to it, who knows."""
@@ -197,6 +262,20 @@ def _reads(scope: Scope, *, key_body: bool) -> Iterator[Claim]:
     elif has(scope.nodes, "cache", "ttl"):
         message, remedy = "no call that comes here is a read", "add GET to methods, or key_body: true for POST"
         yield Claim(scope, scope.at("cache", "ttl"), scope.methods is None or bool(plain), message, remedy)
+
+
+def _once(scope: Scope, once: Idempotency) -> Iterator[Claim]:
+    """Nothing has to happen once where nothing happens; and where keys are ignored, they need no field."""
+    writes = scope.methods is None or any(unsafe(method.encode()) for method in scope.methods)
+    message, remedy = (
+        "no call that comes here could happen twice: all its methods are safe",
+        "add POST to methods, or remove it",
+    )
+    yield Claim(scope, scope.at("idempotency"), writes, message, remedy)
+    if once.upstream_header not in {None, "auto"}:
+        message, remedy = "an upstream that ignores keys needs no field for them", "remove it, or upstream: ignores"
+        place = scope.at("idempotency", "upstream_header")
+        yield Claim(scope, place, once.upstream != "ignores", message, remedy)
 
 
 def _circles(edges: list[Edge], problems: Problems) -> None:

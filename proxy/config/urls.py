@@ -16,6 +16,7 @@ MASK: Final = "****"
 HOST: Final = r"[0-9A-Za-z_](?:[0-9A-Za-z._-]{0,251}[0-9A-Za-z_])?"
 MOUNT: Final = r"/|(?:/[A-Za-z0-9._~-]+)+"
 REDIS: Final = r"(?:rediss?|unix)://[!-~]+"
+LEDGER: Final = r"sqlite:(?:/[^/?#\x00-\x1f\x7f]+)+"
 PATH_CHARS: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]"  # RFC 3986, 3.3: pchar
 _REDIS_TLS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _SERVER: Final = "a url of a Redis server"
@@ -90,6 +91,29 @@ def _has_only(url: SplitResult, options: AbstractSet[str]) -> bool:
     """Other options are refused: a password among them would be shown, and how long a store may take is ours to say."""
     given = [part.partition("=")[0] for part in url.query.split("&")] if url.query else []
     return not url.fragment and options >= {*given}
+
+
+def read_ledger(value: Any) -> str:
+    """The path of a ledger's file."""
+    if isinstance(value, str) and re.fullmatch(LEDGER, value):
+        return value.removeprefix("sqlite:")
+    raise UnitError(
+        "the file of a ledger",
+        "write sqlite: and an absolute path: sqlite:/var/lib/backstay/ledger.db",
+        _ledger_hint(value),
+    )
+
+
+def write_ledger(path: str) -> str:
+    """The inverse."""
+    return f"sqlite:{path}"
+
+
+def _ledger_hint(value: Any) -> str | None:
+    """A path by itself, or after slashes as other urls have them, says well enough what was meant."""
+    found = re.fullmatch("(?:sqlite:(?:///?)?)?(/[^/].*)", value) if isinstance(value, str) else None
+    tidy = f"sqlite:{found[1]}" if found else ""
+    return f"write {tidy}" if re.fullmatch(LEDGER, tidy) else None
 
 
 def _is_host(host: str) -> bool:

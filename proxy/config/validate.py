@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from proxy.config.document import Mapping, Node, Scalar, Sequence, display, plain
+from proxy.config.keys import keys_of
 from proxy.config.problems import Mark, Problems, near
 from proxy.config.schema import Document
 from proxy.config.units import UnitError
@@ -73,7 +74,7 @@ def _note(place: Place, detail: Any, problems: Problems) -> None:
 
 
 def _unknown(loc: tuple[int | str, ...]) -> tuple[str, str]:
-    known = list(model_at(loc[:-1]).model_fields)
+    known = [*keys_of(model_at(loc[:-1]))]
     key = str(loc[-1])
     return f"unknown key {key!r}", near(key, known) or f"known here: {', '.join(known)}"
 

@@ -13,6 +13,7 @@ from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi
 from proxy.core.freshness import CacheSettings
+from proxy.core.idempotency import Derive, IdempotencySettings, StoreErrors
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.core.timeouts import Timeouts
@@ -28,7 +29,8 @@ def test_the_defaults_are_those_of_the_cores(loads: Callable[[str], Config]) -> 
     config = loads("version: 1\napis: {x: {url: https://x}}")
     assert (config.listen, config.limits, config.drain_timeout) == (Listen(), Limits(), 30.0)
     assert (config.log_level, config.log_access, config.admin_token) == ("info", "errors", None)
-    assert (config.stores_shared, config.effective["stores"]) == (None, {"shared": "off"})
+    assert (config.stores_shared, config.stores_ledger) == (None, None)
+    assert config.effective["stores"] == {"shared": "off", "ledger": "off"}
     (api,) = config.apis
     assert api == Api("x", "https", "x", 443, line=api.line)
     assert api.policies == Policies(Timeouts(), BreakerSettings(), None, None, ClassifySettings())
@@ -39,6 +41,7 @@ def test_an_empty_policy_is_on_with_its_defaults(loads: Callable[[str], Config])
     assert policies(loads, "retry: {}").retry == RetrySettings()
     assert policies(loads, "rate_limit: {rate: 100/s}").rate_limit == RateSettings(rate=100.0)
     assert policies(loads, "cache: {}").cache == CacheSettings()
+    assert policies(loads, "idempotency: {}").idempotency == IdempotencySettings()
 
 
 def test_every_setting_arrives(loads: Callable[[str], Config]) -> None:
@@ -64,6 +67,65 @@ def test_every_setting_arrives(loads: Callable[[str], Config]) -> None:
     assert given.cache == CacheSettings("ttl", "shared", 60.0, True, vary, None, None, 0.5, 2048, "memory")
     assert given.fallback == FallbackSettings((ServeStale(), Static(200)))
     assert given.classify == ClassifySettings(((500, 500), (502, 504)), ((501, 501),))
+
+
+def test_every_setting_of_idempotency_arrives(loads: Callable[[str], Config]) -> None:
+    """A name is sent as it was written; what is compared has one order, however it was written."""
+    text = """\
+version: 1
+stores: {ledger: sqlite:/l.db}
+apis:
+  x:
+    url: http://x
+    idempotency: {header: X-Key, require: true, scope: "header:X-T",
+      fingerprint: ["header:X-B", body, path, "header:x-a"],
+      derive: {from: [body, query], scope: traceparent, window: 5m}, upstream: honours, upstream_header: X-Sent-Key,
+      retain: 2h, lease: 5s, max_body: 1KiB, store_errors: {done: [409], released: [500], unknown: [400-408, 429]},
+      on_unknown: resend, on_store_error: open, store: ledger, mode: shadow}
+"""
+    errors = StoreErrors(((409, 409),), ((500, 500),), ((400, 408), (429, 429)))
+    assert loads(text).apis[0].policies.idempotency == IdempotencySettings(
+        header=b"x-key",
+        require=True,
+        scope="header:x-t",
+        derive=Derive(("query", "body"), "traceparent", 300.0),
+        fingerprint=("path", "body", "header:x-a", "header:x-b"),
+        upstream="honours",
+        upstream_header=b"X-Sent-Key",
+        retain=7200.0,
+        lease=5.0,
+        max_body=1024,
+        store_errors=errors,
+        on_unknown="resend",
+        on_store_error="open",
+        store="ledger",
+        mode="shadow",
+    )
+
+
+def test_a_key_may_not_be_sent_at_all(loads: Callable[[str], Config]) -> None:
+    """Which is not the same as under a name of the vendor's."""
+    given = policies(loads, "idempotency: {upstream_header: off, derive: false}").idempotency
+    assert given == IdempotencySettings(upstream_header=None, derive=None)
+
+
+def test_how_keys_are_derived_is_laid_over_like_anything_else(loads: Callable[[str], Config]) -> None:
+    """Key by key, and `off` takes it away."""
+    text = """\
+version: 1
+defaults: {idempotency: {derive: {scope: traceparent, window: 1m}}}
+apis:
+  x:
+    url: http://x
+    idempotency: {derive: {from: [body]}}
+    routes:
+      - {name: a, match: {paths: [/a]}, idempotency: {derive: {window: 2m}}}
+      - {name: b, match: {paths: [/b]}, idempotency: {derive: off}}
+"""
+    (api,) = loads(text).apis
+    given = [api.policies.idempotency, *(route.policies.idempotency for route in api.routes)]
+    derived = (Derive(("body",), "traceparent", 60.0), Derive(("body",), "traceparent", 120.0), None)
+    assert given == [IdempotencySettings(derive=derive) for derive in derived]
 
 
 @pytest.mark.parametrize("off", ["off", "false", "'off'"])
@@ -188,8 +250,9 @@ def test_the_process_has_its_settings(loads: Callable[[str], Config]) -> None:
     text = """\
 version: 1
 listen: {agent: "[::1]:1", metrics: off, admin: false}
-limits: {connections: 5, header_bytes: 4KiB, body_bytes: 1MiB, memory: {cache: 9MiB}}
-stores: {shared: "redis://:pw@h/0"}
+limits: {connections: 5, header_bytes: 4KiB, body_bytes: 1MiB, memory: {cache: 9MiB, idempotency: 8MiB},
+  disk: {ledger: 7MiB}}
+stores: {shared: "redis://:pw@h/0", ledger: "sqlite:/var/l.db"}
 drain: {timeout: 0s}
 log: {level: debug, access: false}
 apis: {x: {url: http://x}}
@@ -197,21 +260,24 @@ apis: {x: {url: http://x}}
     config = loads(text)
     assert config.listen == Listen(Address("::1", 1), None, None)
     assert str(config.listen.agent) == "[::1]:1"
-    assert config.limits == Limits(5, 4096, 1 << 20, 9 << 20)
-    assert (config.stores_shared, config.effective["stores"]) == ("redis://:pw@h/0", {"shared": "redis://****@h/0"})
+    assert config.limits == Limits(5, 4096, 1 << 20, 9 << 20, 8 << 20, 7 << 20)
+    assert (config.stores_shared, config.stores_ledger) == ("redis://:pw@h/0", "/var/l.db")
+    assert config.effective["stores"] == {"shared": "redis://****@h/0", "ledger": "sqlite:/var/l.db"}
     assert (config.drain_timeout, config.log_level, config.log_access) == (0.0, "debug", "off")
 
 
 def test_what_is_effective_has_every_setting_in_one_form(loads: Callable[[str], Config]) -> None:
     """For people: defaults included, switches as off, routes by name."""
-    text = "version: 1\napis: {x: {url: http://x, routes: [{name: r, match: {paths: [/]}, timeout: {total: 90s}}]}}"
+    keys = "timeout: {total: 90s}, idempotency: {}"
+    text = f"version: 1\napis: {{x: {{url: http://x, routes: [{{name: r, match: {{paths: [/]}}, {keys}}}]}}}}"
     effective = loads(text).effective
     assert effective["tls_intercept"] == "off"
     assert effective["limits"]["memory"] == {"cache": "64MiB", "idempotency": "32MiB"}
     assert effective["apis"]["x"]["retry"] == effective["apis"]["x"]["cache"] == "off"
-    assert effective["apis"]["x"]["fallback"] == "off"
+    assert effective["apis"]["x"]["fallback"] == effective["apis"]["x"]["idempotency"] == "off"
     assert effective["apis"]["x"]["routes"]["r"]["match"] == {"methods": None, "paths": ["/"]}
     assert effective["apis"]["x"]["routes"]["r"]["timeout"]["total"] == "1m30s"
+    assert effective["apis"]["x"]["routes"]["r"]["idempotency"]["derive"] == "off"
     assert "defaults" not in effective
 
 
@@ -220,6 +286,14 @@ def test_a_secret_in_a_list_is_masked(loads: Callable[..., Config]) -> None:
     config = loads("version: 1\napis: {x: {url: http://x, hosts: [a, '${env:H}']}}", H="b")
     assert config.apis[0].hosts == ("a", "b")
     assert config.effective["apis"]["x"]["hosts"] == ["a", "****"]
+
+
+def test_a_secret_within_a_key_that_python_cannot_name_is_masked(loads: Callable[..., Config]) -> None:
+    """`from` is `from` wherever it is shown."""
+    derive = "derive: {from: [body, 'header:${env:H}'], scope: traceparent, window: 1m}"
+    config = loads(f"version: 1\napis: {{x: {{url: http://x, idempotency: {{{derive}}}}}}}", H="x-s")
+    assert config.effective["apis"]["x"]["idempotency"]["derive"]["from"] == ["body", "header:****"]
+    assert config.origins["apis.x.idempotency.derive.from"].endswith(":2")
 
 
 def test_every_setting_knows_its_line(loads: Callable[[str], Config]) -> None:

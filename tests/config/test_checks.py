@@ -109,6 +109,85 @@ def test_rules_within_an_api(keys: str, message: str, api: Callable[[str], list[
     assert said.startswith(f"5: {message}")
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("{lease: 5m, retain: 2m}", ".lease: lease is longer than retain; raise retain, or lower lease"),
+        ("{lease: 1h, retain: long}", ".retain: 'long' is not a duration"),
+        ("{fingerprint: [path, body, path]}", ".fingerprint.2: 'path' is listed twice; keep the first"),
+        (
+            "{derive: {from: ['header:x-a', 'header:X-A'], scope: traceparent, window: 1m}}",
+            ".derive.from.1: 'header:X-A' is listed twice; keep the first",
+        ),
+        (
+            "{derive: {window: 1m}}",
+            ".derive: 'scope' is missing: two equal calls may both be meant, and it tells them apart; add scope: trace",
+        ),
+        (
+            "{derive: {scope: traceparent}}",
+            ".derive: 'window' is missing: two equal calls may both be meant, and it tells them apart; add window: 10m",
+        ),
+        ("{derive: {from: []}}", ".derive.from: the list is empty; give at least one, or leave the key out"),
+        ("{derive: {scope: traceparent, window: 500ms}}", ".derive.window: '500ms' is not a duration of at least 1s"),
+        ("{derive: {form: [body]}}", ".derive.form: unknown key 'form'; did you mean 'from'?"),
+        ("{derive: yes}", ".derive: 'yes' is not a mapping of keys"),
+        ("{store_errors: {done: [409, 500-599], unknown: [502]}}", ".store_errors.unknown.0: '502' overlaps with"),
+        ("{store_errors: {released: [500, 500]}}", ".store_errors.released.1: '500' overlaps with '500' in released"),
+        (
+            "{store_errors: {done: [200]}}",
+            ".store_errors.done.0: '200' is not a status code or a range from 400 to 599",
+        ),
+        ("{retain: 31s}", ".retain: '31s' is not a duration of at least 1m; write 1m or more"),
+        ("{retain: 60m, lease: 2h}", ".lease: '2h' is not a duration of at most 1h; write 1h or less"),
+        ("{max_body: 1023}", ".max_body: '1023' is not a size of at least 1KiB; write 1KiB or more"),
+        ("{header: Cookie}", ".header: 'Cookie' is not a field for keys; write a name such as Idempotency-Key"),
+        ("{store: disk}", ".store: 'disk' is not one of memory, ledger, shared"),
+    ],
+)
+def test_rules_of_idempotency(keys: str, message: str, api: Callable[[str], list[str]]) -> None:
+    """Each at its key; what is broken already proves nothing more."""
+    (said,) = api(f"idempotency: {keys}")
+    assert said.startswith(f"5: apis.x.idempotency{message}")
+
+
+def test_neither_scope_nor_window_of_derived_keys_has_a_default(api: Callable[[str], list[str]]) -> None:
+    """Where one intent ends and the next begins, nobody else can know."""
+    assert [said.partition(":")[2].partition(" is")[0] for said in api("idempotency: {derive: {}}")] == [
+        " apis.x.idempotency.derive: 'scope'", " apis.x.idempotency.derive: 'window'",
+    ]  # fmt: skip
+
+
+def test_a_status_that_means_two_things_is_shown_with_the_other_place(
+    complains: Callable[[str], list[Problem]],
+) -> None:
+    """They may come from two layers."""
+    text = """\
+version: 1
+defaults: {idempotency: {store_errors: {released: [500-503]}}}
+apis:
+  x:
+    url: http://x
+    idempotency: {store_errors: {unknown: [504, 502-599]}}
+"""
+    (problem,) = complains(text)
+    assert (problem.line, problem.path) == (6, "apis.x.idempotency.store_errors.unknown.1")
+    assert problem.message.startswith("'502-599' overlaps with '500-503' in released (")
+    assert problem.message.endswith("backstay.yaml:2)")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "{lease: 1h, derive: {scope: traceparent, window: 1s}, retain: 1h}",
+        "{require: true, derive: {scope: 'header:x-run', window: 1h}}",
+        "{store_errors: {done: [400, 402-499], released: [401, 500], unknown: [501-599]}}",
+    ],
+)
+def test_what_is_allowed_to_idempotency(keys: str, loads: Callable[[str], object]) -> None:
+    """A record stays while its owner has a lease, however short the window; and ranges may touch."""
+    assert loads(f"version: 1\napis: {{x: {{url: http://x, idempotency: {keys}}}}}")
+
+
 def test_routes_have_names_of_their_own(api: Callable[[str], list[str]]) -> None:
     """A name is a label of metrics."""
     route = "{name: r, match: {methods: [GET]}}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import pytest
 from pydantic import BaseModel
 
 from proxy.config.explain import explain
+from proxy.config.keys import keys_of
 from proxy.config.load import load
 from proxy.config.schema import Document, Route, Step
 from proxy.config.settings import Api, Config, Policies
 from proxy.config.validate import inner_model
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi, render
 from proxy.core.freshness import CacheSettings
+from proxy.core.idempotency import Derive, IdempotencySettings, StoreErrors
 from proxy.core.retry import RetrySettings
+from proxy.core.vendors import vendor_of
 
 EXAMPLES = sorted(Path("config").glob("*.yaml"))
 
@@ -47,20 +51,20 @@ def test_the_least_is_ten_lines() -> None:
     assert api.policies == Policies()
 
 
-def keys_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
+def paths_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    for name, field in keys_of(model).items():
         here = f"{path}.{name}".lstrip(".")
         inner = inner_model(field.annotation)
         if inner is None or inner in {Route, Step}:
             yield here
         else:
-            yield from keys_of(inner, here)
+            yield from paths_of(inner, here)
 
 
 def test_the_full_example_has_every_key() -> None:
     """Every key that this version takes, except those that defaults and routes repeat."""
-    origins = example("full").origins
-    known = {key.replace("apis.", "apis.stripe.") for key in keys_of(Document) if not key.startswith("defaults.")}
+    origins = [re.sub(r"\.routes\.\w+", "", path) for path in example("full").origins]
+    known = {key.replace("apis.", "apis.stripe.") for key in paths_of(Document) if not key.startswith("defaults.")}
     assert known - {"apis.stripe.routes"} <= {*origins}
 
 
@@ -71,7 +75,8 @@ def test_the_full_example_states_the_defaults() -> None:
     assert (full.listen, full.limits, full.drain_timeout) == (Config().listen, Config().limits, Config().drain_timeout)
     assert (api.policies.timeout, api.policies.breaker) == (Policies().timeout, Policies().breaker)
     assert (api.policies.retry, api.policies.classify) == (RetrySettings(), Policies().classify)
-    assert (api.policies.cache, full.stores_shared) == (CacheSettings(), None)
+    assert (api.policies.cache, api.policies.idempotency) == (CacheSettings(), IdempotencySettings())
+    assert (full.stores_shared, full.stores_ledger) == (None, None)
 
 
 def test_the_full_example_has_every_step() -> None:
@@ -95,13 +100,33 @@ def test_a_model_vendor_may_stream_for_long() -> None:
     assert completions.rate_limit == api.policies.rate_limit
 
 
-def test_payments_are_never_sent_twice() -> None:
-    """No route of money is declared safe, and a charge is repeated only if it was never sent."""
-    (api,) = example("payments").apis
-    charges = route(api, "charges").retry
-    assert charges is not None
-    assert (charges.safe, charges.when) == (False, frozenset({"connect"}))
-    assert not any(given.policies.retry and given.policies.retry.safe for given in api.routes)
+def test_payments_happen_once() -> None:
+    """They are written down on a disk, and sent again only to a vendor that keeps keys, for as long as it does."""
+    config = example("payments")
+    stripe, mail = config.apis
+    vendor = vendor_of(stripe.host)
+    charges = route(stripe, "charges")
+    assert (config.stores_ledger, config.limits.disk_ledger) == ("/var/lib/backstay/ledger.db", 1 << 30)
+    assert charges.idempotency == IdempotencySettings(require=True, on_unknown="resend", store="ledger")
+    assert vendor is not None
+    assert charges.idempotency.retain <= vendor.remembers
+    routes = [given.policies for api in (stripe, mail) for given in api.routes]
+    for given in (stripe.policies, mail.policies, *routes):
+        assert given.idempotency is not None
+        assert given.retry is not None
+        assert not given.retry.safe
+
+
+def test_a_mail_that_is_written_again_is_the_same_mail() -> None:
+    """Within one run of the agent, and a quarter of an hour; what may have gone out is never sent again."""
+    _, mail = example("payments").apis
+    assert mail.policies.idempotency == IdempotencySettings(upstream="ignores", store="ledger")
+    assert route(mail, "send").idempotency == IdempotencySettings(
+        derive=Derive(("path", "body"), "header:x-run-id", 900.0),
+        upstream="ignores",
+        store_errors=StoreErrors(done=((409, 409),), released=((500, 500),)),
+        store="ledger",
+    )
 
 
 def test_a_quota_is_waited_for() -> None:
@@ -148,3 +173,10 @@ def test_pods_share_what_they_have_asked() -> None:
     assert rates.policies.rate_limit.fallback
     assert crm.policies.cache == CacheSettings(mode="ttl", ttl=120.0, store="shared")
     assert route(crm, "exports").cache is None
+
+
+def test_pods_share_what_they_have_carried_out() -> None:
+    """Each credential has its own keys, since what one tenant has done is no other's to see."""
+    _, crm = example("shared-redis").apis
+    once = IdempotencySettings(require=True, scope="credential", retain=259200.0, store="shared")
+    assert (crm.policies.idempotency, route(crm, "deals").idempotency) == (None, once)

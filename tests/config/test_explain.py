@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -83,6 +84,7 @@ def test_the_chain_stands_in_its_order(config: Config) -> None:
     text = explain(config, "GET", "/stripe/v1/charges")
     heads = (
         "\n  fallback",
+        "\n  idempotency",
         "\n  cache",
         "\n  retry",
         "\n  breaker",
@@ -196,3 +198,100 @@ def test_shows_every_setting_of_the_cache(cached: Config) -> None:
     assert ["cache", "off", ":16"] in rows(off)
     assert ["fallback", "off", ":16"] in rows(off)
     assert "this call" not in off
+
+
+ONCE = """\
+version: 1
+defaults: {idempotency: {retain: 1h}}
+apis:
+  stripe: {url: https://api.stripe.com, mount: /stripe}
+  paypal: {url: https://api-m.paypal.com, mount: /paypal, idempotency: {header: X-Key, require: true}}
+  x:
+    url: http://x
+    mount: /x
+    idempotency: {derive: {from: [body, path], scope: "header:x-run", window: 1m}}
+    routes:
+      - {name: says, match: {paths: [/says]}, idempotency: {upstream: honours, mode: shadow, derive: off}}
+      - {name: named, match: {paths: [/named]}, idempotency: {upstream: honours, upstream_header: X-Once}}
+      - {name: ignores, match: {paths: [/ignores]}, idempotency: {upstream: ignores}}
+      - {name: without, match: {paths: [/without]}, idempotency: off}
+"""
+_LABELS = ("this call", "with a key", "without one", "the vendor", "and there")
+
+
+@pytest.fixture
+def once(loads: Callable[..., Config]) -> Config:
+    return loads(ONCE)
+
+
+def said(text: str) -> list[str]:
+    """What is computed for the call, and not configured; the line that it comes from behind a bar."""
+    lines = [line.strip() for line in text.splitlines()]
+    cells = [re.split("  +", line) for line in lines if line.startswith(_LABELS)]
+    return [f"{value} | {origin.rpartition('/backstay.yaml')[2]}" for _, value, origin in cells]
+
+
+def test_says_where_the_key_of_a_call_comes_from_and_where_it_goes(once: Config) -> None:
+    """A vendor that is known honours it, under its own name for it."""
+    assert said(explain(once, "POST", "/stripe/v1/charges")) == [
+        "happens once for each key | POST may change something",
+        "idempotency-key | default",
+        "it passes | default",
+        "gets it as Idempotency-Key | default",
+        "Stripe honours it | default",
+    ]
+
+
+def test_a_vendor_may_honour_keys_on_some_calls_only(once: Config) -> None:
+    """Which are those of its documentation; its own name for the key will do, too."""
+    orders, other = (said(explain(once, "POST", f"/paypal{path}")) for path in ("/v2/checkout/orders?a=b", "/v1/other"))
+    assert orders[1:] == [
+        "x-key or paypal-request-id | :5",
+        "it is refused (400) | :5",
+        "gets it as PayPal-Request-Id | default",
+        "PayPal honours it | default",
+    ]
+    assert other[4] == "PayPal does not honour it on this call | default"
+
+
+@pytest.mark.parametrize(
+    ("path", "lines"),
+    [
+        (
+            "/x/",
+            [
+                "happens once for each key | DELETE may change something",
+                "idempotency-key | default",
+                "one is made of path, body within header:x-run | :9",
+                "is sent no key but the agent's | default",
+                "it is not known to be honoured | default",
+            ],
+        ),
+        (
+            "/x/says",
+            [
+                "would happen once for each key | DELETE may change something",
+                "idempotency-key | default",
+                "it passes | default",
+                "gets it as Idempotency-Key | default",
+                "it is honoured, as you say | :11",
+            ],
+        ),
+    ],
+)
+def test_what_nobody_knows_is_what_the_operator_says(path: str, lines: list[str], once: Config) -> None:
+    """Or else it is not known, and a lost answer leaves it open what became of the call."""
+    assert said(explain(once, "DELETE", path)) == lines
+
+
+def test_a_key_goes_where_the_operator_says(once: Config) -> None:
+    """Or nowhere."""
+    assert said(explain(once, "PUT", "/x/named"))[3:] == ["gets it as X-Once | :12", "it is honoured, as you say | :12"]
+    ignored = ["is sent no key but the agent's | default", "it is ignored, as you say | :13"]
+    assert said(explain(once, "PUT", "/x/ignores"))[3:] == ignored
+
+
+def test_what_is_safe_passes_the_ledger(once: Config) -> None:
+    """And nothing is said where there is none."""
+    assert said(explain(once, "GET", "/x/")) == ["passes | GET is safe"]
+    assert said(explain(once, "POST", "/x/without")) == []

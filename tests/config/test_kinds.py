@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.config import kinds
 from proxy.config.kinds import Kind
+from proxy.config.schema import Idempotency
 from proxy.config.units import UnitError
 
 ALL = {name: kind for name, kind in vars(kinds).items() if isinstance(kind, Kind)}
@@ -104,6 +105,19 @@ def test_off_adds_a_meaning() -> None:
         (kinds.BODY, {"a": 1}, "text; put it in quotes: '{"),
         (kinds.ANSWER, 199, "a status code of at least 200; write a status from 200 to 599"),
         (kinds.ANSWER, 600, "a status code of at most 599; write a status from 200 to 599"),
+        (kinds.KEY_SCOPE, "route", "a scope of keys; write api, credential or header:NAME"),
+        (kinds.KEY_SCOPE, "header:", "a scope of keys; write api, credential or header:NAME"),
+        (kinds.DERIVE_SCOPE, "traceparents", "a scope of equal calls; did you mean 'traceparent'?"),
+        (kinds.PART, "headers", "a part of a request; write method, path, query, body or header:NAME"),
+        (kinds.KEY_FIELD, "Cookie", "a field for keys; write a name such as Idempotency-Key"),
+        (kinds.KEY_FIELD, "Content-Length", "a field for keys; write a name such as Idempotency-Key"),
+        (kinds.KEY_FIELD, "a b", "the name of a field; write a name"),
+        (kinds.KEY_SENT_AS, "Authorization", "a field for keys; write a name such as Idempotency-Key"),
+        (kinds.KEY_SENT_AS, "Auto", "`auto` or the name of a field; write auto"),
+        (kinds.KEY_SENT_AS.off(), "OFF", "`auto` or the name of a field, nor off; write off"),
+        (kinds.ERRORS, "300-499", "a status code or a range from 400 to 599; write a code such as 422, or a range"),
+        (kinds.ERRORS, "5xx", "a status code or a range of them; write 500-599"),
+        (kinds.LEDGER.off(), "/l.db", "the file of a ledger, nor off; write sqlite:/l.db"),
         (kinds.REDIS.off(), "x", "a url of a Redis server, nor off; write redis://host:6379/0"),
     ],
 )
@@ -127,6 +141,12 @@ def test_says_what_to_write(kind: Kind, value: object, message: str) -> None:
         (kinds.FIELD_VALUE, 30, "30", "30"),
         (kinds.FIELD_VALUE, "", "", ""),
         (kinds.FIELD_VALUE, "a \t${reason}; ü", "a \t${reason}; ü", "a \t${reason}; ü"),
+        (kinds.PART, "header:X-A", "header:x-a", "header:x-a"),
+        (kinds.KEY_FIELD, "Idempotency-Key", "idempotency-key", "idempotency-key"),
+        (kinds.KEY_SENT_AS, "PayPal-Request-Id", "PayPal-Request-Id", "PayPal-Request-Id"),
+        (kinds.KEY_SENT_AS, "auto", "auto", "auto"),
+        (kinds.ERRORS, "599", (599, 599), 599),
+        (kinds.LEDGER, "sqlite:/l.db", "/l.db", "sqlite:/l.db"),
         (kinds.BODY, "two\nlines", "two\nlines", "two\nlines"),
         (kinds.ANSWER, "503", 503, 503),
     ],
@@ -135,6 +155,11 @@ def test_reads_and_writes(kind: Kind, value: object, read: object, written: obje
     """A value has one form inside, and one canonical form outside."""
     assert kind.read(value) == read
     assert kind.write(read) == written
+
+
+def test_a_switch_is_written_as_it_is_read() -> None:
+    """What is off is shown as off, however deep it is."""
+    assert Idempotency.model_validate({"derive": False}).model_dump(mode="json")["derive"] == "off"
 
 
 def test_a_placeholder_is_allowed_wherever_text_is_read() -> None:

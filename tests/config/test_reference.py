@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from proxy.config.keys import Model, keys_of
 from proxy.config.reference import reference
-from proxy.config.schema import Model
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -19,7 +19,7 @@ def test_every_key_of_every_model_is_on_the_page() -> None:
     """A key that nobody can read about does not exist."""
     page = reference()
     for model in Model.__subclasses__():
-        assert all(f"| `{key}` |" in page for key in model.model_fields)
+        assert all(f"| `{key}` |" in page for key in keys_of(model))
 
 
 def test_rows_say_kind_default_and_meaning() -> None:
@@ -36,6 +36,13 @@ def test_rows_say_kind_default_and_meaning() -> None:
     assert "| `headers` | mapping of names to: text | `{}` |" in page
     assert "| `body` | text | empty |" in page
     assert "| `apis` | keys |" in page
+    assert "| `derive` | keys or off | `off` |" in page
+    assert (
+        "| `from` | list of: `method`, `path`, `query`, `body` or `header:NAME` | `[method, path, query, body]` |"
+        in page
+    )
+    assert "| `upstream_header` | `auto` or name of a field or off | `auto` |" in page
+    assert "| `ledger` | `sqlite:/PATH` or off | `off` |" in page
     assert "\n`stale` is the answer that the cache still has" in page
 
 

@@ -13,8 +13,6 @@ from proxy.config.reserved import REFUSAL
 @pytest.mark.parametrize(
     "policy",
     [
-        "idempotency: {}",
-        "idempotency: off",
         "hedge: {after: 1s}",
         "concurrency: adaptive",
         "fault: {}",
@@ -49,8 +47,6 @@ def test_a_mistake_in_a_shared_anchor_counts_once(complains: Callable[[str], lis
         ("upstream_proxy: http://u:pw@proxy:3128", "upstream_proxy", "'http://****@proxy:3128' is not available"),
         ("egress: {unlisted: deny}", "egress.unlisted", "'deny' is not available"),
         ("egress: {allow: [x.example]}", "egress.allow", "a list is not available"),
-        ("stores: {ledger: sqlite:/x}", "stores.ledger", "'ledger' is not available in this version"),
-        ("limits: {memory: {idempotency: 1GiB}}", "limits.memory.idempotency", "'1GiB' is not available in this"),
         ("tls_intercept: {ca_dir: /ca}", "tls_intercept.ca_dir", "'/ca' is not available"),
     ],
 )
@@ -75,6 +71,5 @@ def test_refuses_keys_of_an_api(api: Callable[[str], list[str]]) -> None:
 def test_what_is_off_or_the_default_is_accepted(loads: Callable[[str], object]) -> None:
     """A file may say what this version does anyway."""
     text = "version: 1\nlisten: {transparent: off}\nupstream_proxy: false\negress: {unlisted: allow, allow: []}\n"
-    text += "limits: {memory: {idempotency: 32768KiB}}\n"
     text += "tls_intercept: {trust_dir: /var/run/backstay/trust}\napis: {x: {url: http://x, upstream_proxy: off}}\n"
     assert loads(text)

@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.config import schema
-from proxy.config.schema import Model
+from proxy.config.keys import Model, keys_of
+from proxy.config.process import Disk, Memory
+from proxy.core.idempotency import RELEASING
 
 MODELS = [*Model.__subclasses__(), *schema.Policies.__subclasses__()]
 WITH_DEFAULTS = [model for model in MODELS if not any(field.is_required() for field in model.model_fields.values())]
@@ -33,10 +35,39 @@ def test_every_key_has_a_sentence(model: type[Model]) -> None:
 def test_unknown_keys_are_errors(model: type[Model]) -> None:
     """A slip of the finger is never ignored."""
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
-        model.model_validate({"unknown": 1})
+        model.model_validate({"nonsense": 1})
 
 
 def test_no_key_or_word_is_one_that_yaml_1_1_reads_as_a_boolean() -> None:
     """Tools in between, Helm among them, would rewrite it."""
-    keys = {key for model in MODELS for key in model.model_fields}
+    keys = {key for model in MODELS for key in keys_of(model)}
     assert not keys & {"on", "off", "yes", "no", "y", "n", "true", "false"}
+
+
+def test_what_statuses_mean_by_themselves_is_what_the_core_says() -> None:
+    """The page lists those that say that nothing was carried out."""
+    said = (schema.StoreErrors.__doc__ or "").partition("By themselves, ")[2].partition(" say ")[0]
+    assert {int(status) for status in said.replace(" and", ",").split(", ")} == RELEASING
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "good", "bad"),
+    [
+        (schema.Idempotency, "retain", ("1m", "720h"), ("59s", "721h", "off")),
+        (schema.Idempotency, "lease", ("1s", "1h"), ("999ms", "61m", "off")),
+        (schema.Idempotency, "max_body", ("1KiB", "1GiB"), (1023, "off")),
+        (schema.Idempotency, "fingerprint", (["body"], ["header:x"]), ([], ["bodies"])),
+        (schema.Derive, "window", ("1s", "720h"), ("0s", "721h", "off")),
+        (schema.Derive, "from", (["body"], ["header:x", "path"]), ([], "body")),
+        (schema.StoreErrors, "done", ([400, "500-599"], []), ([399], ["300-499"], 400)),
+        (Memory, "idempotency", ("1MiB",), ("1023KiB", "off")),
+        (Disk, "ledger", ("1MiB",), (0, "1023KiB", "off")),
+    ],
+)
+def test_bounds(model: type[Model], key: str, good: tuple[object, ...], bad: tuple[object, ...]) -> None:
+    """What would protect nobody, or be kept for ever, is refused."""
+    for value in good:
+        model.model_validate({key: value})
+    for value in bad:
+        with pytest.raises(ValidationError):
+            model.model_validate({key: value})

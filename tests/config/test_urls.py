@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from redis.asyncio.connection import parse_url
 
 from proxy.config.units import UnitError
-from proxy.config.urls import masked, masked_redis, read_host, read_mount, read_redis, read_url
+from proxy.config.urls import (
+    masked,
+    masked_redis,
+    read_host,
+    read_ledger,
+    read_mount,
+    read_redis,
+    read_url,
+    write_ledger,
+)
 
 
 def said(read: Callable[[object], object], value: object) -> str:
@@ -158,6 +167,37 @@ def test_a_password_is_masked_in_whatever_form(text: str, shown: str) -> None:
 def test_no_password_is_ever_shown(junk: str) -> None:
     """Whatever it is made of, as long as it stands where a password stands."""
     assert "S3CRET" not in masked_redis(f"redis://{junk}S3CRET{junk}@h/0")
+
+
+# --- the ledger -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/ledger.db", "/var/lib/backstay/ledger.db", "/with blanks/and:colons/..data/l"])
+def test_reads_the_path_of_a_ledger(path: str) -> None:
+    """An absolute one; it is written as it was read."""
+    assert read_ledger(f"sqlite:{path}") == path
+    assert write_ledger(path) == f"sqlite:{path}"
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("/var/l.db", "write sqlite:/var/l.db"),
+        ("sqlite:///var/l.db", "write sqlite:/var/l.db"),
+        ("sqlite:////var/l.db", "write sqlite:/var/l.db"),
+        *(
+            (text, "write sqlite: and an absolute path: sqlite:/var/lib/backstay/ledger.db")
+            for text in (
+                "sqlite:ledger.db", "sqlite:./ledger.db", "sqlite://ledger.db", "sqlite:/", "sqlite:/var/", "sqlite:",
+                "sqlite::memory:", "sqlite:/var//l.db", "sqlite:/l.db?mode=ro", "sqlite:/l.db#1", "sqlite:/l\n.db",
+                "sqlite3:/l.db", "file:/l.db", "postgres://h/db", "redis://h", "", None, 7, True,
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_says_what_the_file_of_a_ledger_looks_like(text: object, remedy: str) -> None:
+    """Where it is has to be certain: a path that depends on where the program was started would be another ledger."""
+    assert said(read_ledger, text) == f"the file of a ledger; {remedy}"
 
 
 def test_a_url_within_a_text_is_masked() -> None:
