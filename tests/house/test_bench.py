@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
 from bench.caching import CASES, distinct
 from bench.faults import Calls, outage_figures
+from bench.ledger import WAYS, durable_write, with_ledger
 from bench.load import parse
 from bench.peers import Peer, Policies, all_peers, configure
-from bench.report import ANSWERS, SECTIONS, Results, Row, cell, markdown
+from bench.report import ANSWERS, KEPT, SECTIONS, Results, Row, cell, markdown
 from bench.upstream import SIZES, Upstream, render, small_body
 from proxy.config.load import load
 from proxy.core.cache import CacheSettings
+from proxy.core.idempotency import IdempotencySettings
 
 WRK = """Running 1s test @ http://127.0.0.1:1/small
   1 threads and 32 connections
@@ -46,9 +49,10 @@ def test_a_run_in_which_calls_failed_gives_no_figure(trouble: str) -> None:
 
 PLAIN = [peer for peer in all_peers() if peer.templates]
 CACHES = [peer.as_cache() for peer in all_peers() if peer.cache_templates]
+LEDGERS = [with_ledger(peer) for peer in all_peers()[:2]]
 
 
-@pytest.mark.parametrize("peer", [*PLAIN, *CACHES], ids=lambda peer: peer.name)
+@pytest.mark.parametrize("peer", [*PLAIN, *CACHES, *LEDGERS], ids=lambda peer: peer.name)
 def test_every_template_is_filled(tmp_path: Path, peer: Peer) -> None:
     """No @NAME@ and no {name} is left in a configuration or a command."""
     _, command = configure(peer, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), Policies())
@@ -90,6 +94,46 @@ def test_answers_are_shared_where_there_is_a_redis_server(tmp_path: Path) -> Non
     config = load([tmp_path / "backstay-cache.yaml"], {})
     assert config.stores_shared == "redis://127.0.0.1:3/0"
     assert config.apis[1].policies.cache == CacheSettings(store="shared")
+
+
+def test_a_ledger_is_measured_with_the_policies_of_the_other_rows(tmp_path: Path) -> None:
+    """The four ways differ in nothing but where the record of a call is kept, and each is a path of one process."""
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    policies = Policies(redis_port=3, ledger=tmp_path / "disk")
+    for peer in (all_peers()[1], LEDGERS[1]):
+        configure(peer, tmp_path, Upstream(1, 2, tmp_path / "ca.pem"), policies)
+    usual = load([tmp_path / "backstay.yaml"], {}).apis[0].policies
+    config = load([tmp_path / "backstay-ledger.yaml"], {})
+    kept = {"plain": None, "memory": "memory", "sqlite": "ledger", "redis": "shared"}
+    assert {api.name: api.mount for api in config.apis} == {name: path or "/" for name, path in WAYS.items()}
+    for api in config.apis:
+        store: Any = kept[api.name]
+        ledger = IdempotencySettings(store=store, retain=60.0) if store else None
+        assert api.policies == replace(usual, idempotency=ledger)
+    assert config.stores_shared == "redis://127.0.0.1:3/0"
+    assert config.stores_ledger == str(tmp_path / "disk" / "Backstay-interpreted.db")
+
+
+def test_no_two_builds_share_a_file(tmp_path: Path) -> None:
+    """A ledger in a file belongs to one process; both builds are up at once."""
+    for peer in LEDGERS:
+        folder = tmp_path / peer.name
+        folder.mkdir()
+        configure(peer, folder, Upstream(1, 2, tmp_path / "ca.pem"), Policies(ledger=tmp_path))
+    one, other = ((tmp_path / peer.name / "backstay-ledger.yaml").read_text() for peer in LEDGERS)
+    files = [re.findall(r"sqlite:([^\s\"]+)", text) for text in (one, other)]
+    assert files == [[str(tmp_path / "Backstay.db")], [str(tmp_path / "Backstay-interpreted.db")]]
+
+
+def test_every_way_of_a_ledger_has_a_name_in_the_report() -> None:
+    """One without would be measured and not shown."""
+    assert list(KEPT) == list(WAYS)
+
+
+def test_the_disk_is_measured_by_what_it_makes_durable(tmp_path: Path) -> None:
+    """A figure beside which those of durable stores can be read; nothing is as fast as none."""
+    assert durable_write(tmp_path) > 0
+    assert (tmp_path / "write").stat().st_size % 4096 == 0
 
 
 @pytest.mark.parametrize("peer", CACHES, ids=lambda peer: peer.name)
