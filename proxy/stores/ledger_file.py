@@ -2,7 +2,7 @@
 
 Called by the one thread of ``ledger_sqlite.py``. The file is locked for as long as it is open, and left as it is unless
 it is empty or a ledger. One that is gone from its path while it is in use is no ledger any more, since it would be
-missed at the next start; nor does an empty one take its place: it would know nothing of the calls that are under way.
+missed at the next start; nor does another take its place: it would know nothing of the calls that are under way.
 """
 
 from __future__ import annotations
@@ -97,51 +97,58 @@ class LedgerFile:
         ((pages,),) = self.calls.connection.execute("PRAGMA page_count")
         ((free,),) = self.calls.connection.execute("PRAGMA freelist_count")
         if free > max(_FREE, pages // 4):
-            self.calls.connection.execute(f"PRAGMA incremental_vacuum({_FREE})").fetchall()  # a page for each row
+            # One step frees one page, and there is no row to fetch: only a script is stepped to its end.
+            self.calls.connection.executescript(f"PRAGMA incremental_vacuum({_FREE})")
 
     # --- opened and closed ---
 
     def open(self) -> Calls:
         """The table, of a file that is the one at its path. Raises FAILURES."""
+        if self._inode is not None:
+            self._check()
         calls = self.calls
         if calls is None:
             calls = self.calls = self._open()
-        elif self._stat() != self._inode:
-            raise Unusable("it is another file now")
         elif calls.limit != self.limit:
             calls.limit = self.limit
             _bound(calls.connection, self.limit)
         return calls
 
     def _open(self) -> Calls:
-        self._create()
+        if self._inode is None:
+            self._create()
         connection = sqlite3.connect(self._path, timeout=0.0, isolation_level=None)
         try:
             _recognise(connection)
             self._set_up(connection)
             _bound(connection, self.limit)
-            self._inode = self._stat()
-            return Calls(connection, self.limit, self._evictions)
+            calls = Calls(connection, self.limit, self._evictions)
+            self._inode = _inode(self._path)
         except BaseException:
             connection.close()
             raise
+        return calls
 
     def _create(self) -> None:
         """Opens no file that is there: to close it again would end the locks that this process has on it."""
-        if self._inode is not None:
-            self._stat()
-        elif not self._path.exists():
-            if not self._path.parent.exists():
-                self._path.parent.mkdir(mode=0o700)
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if self._path.exists():
+            return
+        if not self._path.parent.exists():
+            self._path.parent.mkdir(mode=0o700)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
-    def _stat(self) -> tuple[int, int]:
+    def _check(self) -> None:
+        """The file that was opened first is still at its path. SQLite would apply its log to any other."""
         try:
-            found = self._path.stat()
+            inode = _inode(self._path)
         except FileNotFoundError:
             raise Unusable("it is gone: put it back, or restart to begin without any record") from None
-        return found.st_dev, found.st_ino
+        if inode != self._inode:
+            raise Unusable(
+                "another file is in its place: put the first one back, or restart without "
+                f"{self._path.name}-wal, which is not of this one"
+            )
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # if it is empty yet
@@ -150,7 +157,7 @@ class LedgerFile:
             raise Unusable("its file system allows no write-ahead log")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA journal_size_limit = {_LOG}")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # what a sync that failed has left in doubt
+        _carry_over(connection)
         connection.execute("BEGIN IMMEDIATE")
         ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_master")
         for statement in () if tables else TABLES:
@@ -201,6 +208,20 @@ def _recognise(connection: sqlite3.Connection) -> None:
             f"it was written by a newer version (schema {schema}; this one knows {SCHEMA}), and is left as it is: "
             "run that version, or name another path"
         )
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _carry_over(connection: sqlite3.Connection) -> None:
+    """The log into the file: a sync that failed may have left it in doubt what of the log is on the disk."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        if _code(error) != sqlite3.SQLITE_FULL:
+            raise  # while the disk is full, the log stays as it is
 
 
 def _bound(connection: sqlite3.Connection, limit: int) -> None:
