@@ -243,8 +243,9 @@ class RedisLedger:
         """One round trip, which tells the time too, and what has become unknown. ``end``: monotonic seconds."""
         sent = self._clock.now()
         reply = await self._server.does(what, None if end is None else end + self._ahead, ident, words)
-        # Its clock was read after the command had left, and before the reply came.
-        self._ahead = min(max(self._ahead, reply.time - self._clock.now()), reply.time - sent)
+        at_least, at_most = reply.time - self._clock.now(), reply.time - sent
+        if not at_least <= self._ahead <= at_most:  # not known before, or its clock has moved
+            self._ahead = at_least
         self.unknown = reply.unknown
         self.evictions += reply.evicted
         return reply
