@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from proxy.core.idempotency import IdempotencySettings
     from proxy.core.upstream_key import UpstreamKey
     from proxy.ledger import Ledger
-    from proxy.model import Exchange, Upload
+    from proxy.model import Exchange, Request, Upload
     from proxy.telemetry.metrics import Counter
 
 
@@ -54,9 +54,9 @@ class Means:
         self.count_error = count_error
         self.shadow = shadow
 
-    def resends(self, method: bytes) -> bool:
+    def resends(self, request: Request) -> bool:
         """Whether a call whose outcome is not known may be made again, with the same key."""
-        return self.settings.on_unknown == "resend" and self.upstream.honours(method)
+        return self.settings.on_unknown == "resend" and self.upstream.honours(request)
 
 
 class Asked:
@@ -150,7 +150,7 @@ class Keys:
             settings.retain,
             settings.derive.window if asked.derived and settings.derive is not None else 0.0,
             token,  # a nonce too: there is no other like it
-            self._means.resends(request.method),
+            self._means.resends(request),
             Subject(
                 exchange.api,
                 exchange.route,

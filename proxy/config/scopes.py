@@ -21,11 +21,11 @@ from proxy.config.checks import has
 from proxy.config.document import Mapping, Scalar, display, has_broken
 from proxy.config.problems import Mark, Problems, near
 from proxy.config.schema import Document, Idempotency, Policies, Step
-from proxy.config.units import write_duration, write_size
+from proxy.config.units import write_size
 from proxy.config.validate import Place, find
 from proxy.core.freshness import CacheSettings
 from proxy.core.methods import reads, unsafe
-from proxy.core.vendors import Vendor, vendor_of
+from proxy.core.vendors import vendor_of
 
 _STORES: Final = {
     "shared": ("there is no shared store", "add stores: {shared: redis://host:6379/0}, or write store: memory"),
@@ -170,7 +170,7 @@ class _Checker:
                 self._add(scope, scope.at("cache", "key_body"), message, remedy)
 
     def _resend(self, scope: Scope, once: Idempotency) -> None:
-        """Only where the upstream carries out a key once, gets it, and still knows it."""
+        """Only where the upstream gets a key and carries it out once. How long it knows the key is seen to call by call."""
         if once.upstream == "honours":
             return
         host = str(self._document.apis[scope.api].url.hostname)
@@ -181,22 +181,9 @@ class _Checker:
         elif once.upstream_header is None:
             why, remedy = "the key is not sent", "write on_unknown: refuse, or remove upstream_header: off"
         else:
-            self._remembered(scope, once, vendor)
             return
         message = f"{scope.api!r} might carry out twice what is sent again: {why}"
         self._add(scope, scope.at("idempotency", "on_unknown"), message, remedy)
-
-    def _remembered(self, scope: Scope, once: Idempotency, vendor: Vendor) -> None:
-        kept = {("retain",): once.retain, ("derive", "window"): once.derive and once.derive.window}
-        for keys, seconds in kept.items():
-            if seconds and 0 < vendor.remembers < seconds:
-                given = keys if has(scope.nodes, "idempotency", *keys) else ("on_unknown",)
-                longest = write_duration(vendor.remembers)
-                message = (
-                    f"{vendor.name} forgets a key after {longest}, and might carry out twice what is sent again later"
-                )
-                remedy = f"write {'.'.join(keys)}: {longest} or less, or on_unknown: refuse"
-                self._add(scope, scope.at("idempotency", *given), message, remedy)
 
     def edges(self) -> Iterator[Edge]:
         """The steps that lead to other apis; those that lead nowhere are noted."""

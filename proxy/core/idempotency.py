@@ -86,7 +86,7 @@ class IdempotencySettings:
     derive: Derive | None = None
     fingerprint: tuple[str, ...] = ("method", "path", "query", "body")  # what a key stands for; also header:NAME
     upstream: Literal["auto", "honours", "ignores"] = "auto"
-    upstream_header: bytes | None = b"auto"  # lower-cased; b"auto": the vendor's; None: the key is not sent
+    upstream_header: bytes | None = b"auto"  # as it is to be written; b"auto": the vendor's; None: no key is added
     retain: float = 86400.0  # seconds
     lease: float = 60.0  # seconds
     max_body: int = 1 << 20  # bytes of a request that are looked at, and of an answer that are kept

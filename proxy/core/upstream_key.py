@@ -6,6 +6,7 @@ side: only a vendor of the table (core/vendors.py), or the operator's word (``up
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.model import Headers
@@ -13,6 +14,7 @@ from proxy.model import Headers
 if TYPE_CHECKING:
     from proxy.core.idempotency import IdempotencySettings
     from proxy.core.vendors import Vendor
+    from proxy.model import Request
 
 
 class Sent(NamedTuple):
@@ -51,18 +53,27 @@ class UpstreamKey:
         own = (settings.header,)
         return own if self._vendor is None else tuple(dict.fromkeys((*own, self._vendor.header.lower())))
 
-    def honours(self, method: bytes) -> bool:
-        """Whether a call with this method and a key is not carried out twice."""
-        return self._declared or (self._vendor is not None and method in self._vendor.methods)
+    @property
+    def remembered(self) -> float:
+        """Seconds from the first call for which a key counts."""
+        if self._declared or self._vendor is None or not self._vendor.remembers:
+            return math.inf
+        return self._vendor.remembers
 
-    def send(self, headers: Headers, method: bytes, key: bytes) -> Sent:
+    def honours(self, request: Request) -> bool:
+        """Whether a call is not carried out twice, if it has a key."""
+        return self._declared or (self._vendor is not None and self._vendor.honours(request.method, request.target))
+
+    def send(self, request: Request, key: bytes) -> Sent:
         """The fields to send for a call with ``key``; one that the agent has set under that name stays."""
+        headers = request.headers
         present = self._lower in headers
         if not present and self.name is not None:
             headers = headers.copy()
             headers.add(self.name, key)
             present = True
-        return Sent(headers, present and self.honours(method))
+        fits = self._declared or self._vendor is None or len(key) <= self._vendor.longest
+        return Sent(headers, present and fits and self.honours(request))
 
     def __repr__(self) -> str:
         return f"<UpstreamKey {(self.name or b'none').decode()}>"

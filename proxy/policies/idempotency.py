@@ -94,10 +94,23 @@ class Idempotency:
         except BaseException:
             self._ledger.close(call, RELEASED)  # it only gave up: another one asks
             raise
-        if reserved.found is Found.OWNED:
-            self._count["first" if reserved.record.number == 1 else "resent"].value += 1
-            return await self._make(exchange, asked, call, reserved.record.nonce, proceed)
-        return await self._known(exchange, asked, call, reserved.found, reserved.record)
+        record = reserved.record
+        if reserved.found is not Found.OWNED:
+            return await self._known(exchange, asked, call, reserved.found, record)
+        if record.number == 1:
+            self._count["first"].value += 1
+        elif self._ledger.now() - record.created < self._means.upstream.remembered:
+            self._count["resent"].value += 1
+        else:
+            return self._forgotten(exchange, asked, call, record)
+        return await self._make(exchange, asked, call, record.nonce, proceed)
+
+    def _forgotten(self, exchange: Exchange, asked: Asked, call: Call, record: Record) -> Response:
+        """The upstream promises to know the key no longer: sent again, the call might be carried out twice."""
+        conclusion = Conclusion(Concluded.UNKNOWN, record.fingerprint, record.status)
+        call.land(conclusion)
+        self._ledger.finish(call, conclusion)
+        return self._outcome(exchange, asked, conclusion, "unknown")
 
     async def _poll(self, exchange: Exchange, asked: Asked, call: Call) -> Reserved:
         """It is made elsewhere: ask again until it has ended. Raises InProgress, StoreError."""
@@ -151,7 +164,7 @@ class Idempotency:
         """Make the call, with its key under the upstream's name for it."""
         request = exchange.request
         before = request.headers
-        request.headers, honoured = self._means.upstream.send(before, request.method, asked.upstream_key(nonce))
+        request.headers, honoured = self._means.upstream.send(request, asked.upstream_key(nonce))
         exchange.effect = effect = Effect(honoured=honoured, repeatable=call.claim.resend)
         try:
             return await Owner(self._means, exchange, effect, asked, call).make(proceed)
@@ -208,7 +221,7 @@ class Idempotency:
             raise self._reused()
         if conclusion.what is Concluded.UNKNOWN:
             self._count["unknown"].value += 1
-            exchange.effect = effect = Effect(honoured=False, repeatable=self._means.resends(exchange.request.method))
+            exchange.effect = effect = Effect(honoured=False, repeatable=self._means.resends(exchange.request))
             effect.unknown = True
             raise OutcomeUnknown(_unknown(conclusion.status), retry_after=_AGAIN if effect.repeatable else None)
         answer = conclusion.answer

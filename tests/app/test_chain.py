@@ -104,7 +104,7 @@ async def test_writes_of_an_api_that_caches_invalidate_on_every_route(rig: Rig) 
     """A route without a cache may change what another route has stored."""
     caching = Route("search", Match(), policies())
     api = replace(API, routes=(caching,))
-    linker = chain._Linker(rig.parts, api, "default", policies(cache=None))
+    linker = chain._Linker(rig.parts, api, "default", policies(cache=None, idempotency=None))
     assert [type(each) for each in linker.exchange_policies()] == [Invalidation]
 
 

@@ -202,39 +202,6 @@ def test_a_vendor_or_the_operator_vouches_for_it(keys: str, url: str, loads: Cal
     assert loads(once(f"on_unknown: resend, {keys}", url=url))
 
 
-@pytest.mark.parametrize(
-    ("keys", "place", "key"),
-    [
-        ("", "on_unknown", "retain"),
-        ("retain: 361m", "retain", "retain"),
-        ("retain: 6h, derive: {scope: traceparent, window: 7h}", "derive.window", "derive.window"),
-    ],
-)
-def test_nothing_is_sent_again_to_a_vendor_that_has_forgotten_the_key(
-    keys: str, place: str, key: str, complains: Complains
-) -> None:
-    """To that vendor it would be a new call."""
-    (problem,) = complains(once(f"on_unknown: resend, {keys}", url="https://api-m.paypal.com"))
-    assert about(problem) == (
-        f"4: apis.x.idempotency.{place}: PayPal forgets a key after 6h, and might carry out twice what is sent again "
-        f"later; write {key}: 6h or less, or on_unknown: refuse"
-    )
-
-
-@pytest.mark.parametrize(
-    ("keys", "url"),
-    [
-        ("retain: 6h, derive: {scope: traceparent, window: 6h}", "https://api-m.paypal.com"),
-        ("retain: 720h", "https://api.moov.io"),
-        ("retain: 720h", "https://api.increase.com"),
-        ("retain: 720h, upstream: honours", "https://api-m.paypal.com"),
-    ],
-)
-def test_a_key_is_kept_no_longer_than_by_the_vendor(keys: str, url: str, loads: Callable[[str], object]) -> None:
-    """One that forgets none, or names no time, sets no limit; nor does one for which the operator vouches."""
-    assert loads(once(f"on_unknown: resend, {keys}", url=url))
-
-
 def test_each_api_to_which_calls_would_be_sent_again_is_named(complains: Complains) -> None:
     """One line in the defaults is as many mistakes as there are vendors that nobody knows."""
     head = "defaults: {idempotency: {on_unknown: resend}}"
