@@ -112,7 +112,7 @@ _ENDINGS = (UNKNOWN, RELEASED, unkept(), done(b""), done(b"x" * 3_000), done(b"x
     st.lists(
         st.tuples(
             st.sampled_from(["reserve", "reserve", "finish", "finish", "settle", "renew", "pass", "limit"]),
-            st.integers(0, 9),
+            st.integers(0, 4),
             st.sampled_from(_ENDINGS),
             st.booleans(),
         ),
@@ -135,12 +135,12 @@ async def test_the_books_are_right_whatever_happens(steps: list[tuple[str, int, 
             case "renew":
                 await store.renew(named(key), "e1-1", 60.0)
             case "pass":
-                await ledger.pass_time(40.0 * number)
+                await ledger.pass_time(80.0 * number)
             case _:
-                store.limit = 5 * KIB * number
+                store.limit = 10 * KIB * number
         check_books(store)
     await ledger.pass_time(1_000.0)
-    for number in range(10):
+    for number in range(5):
         await ledger.store.look(named(f"k{number}"))
     assert (ledger.store.bytes, ledger.store.count, ledger.store._bodies) == (0, 0, 0)
 
@@ -173,6 +173,30 @@ async def test_another_owner_may_have_a_longer_name(ledger: MemoryBench) -> None
     before = ledger.store.bytes
     await ledger.store.reserve(claim(token="e1-1" + "x" * 10, resend=True))
     assert ledger.store.bytes == before + 10
+
+
+async def test_an_answer_that_is_told_twice_is_counted_once(ledger: MemoryBench) -> None:
+    """Its owner did not hear that it was understood."""
+    await ledger.store.reserve(claim())
+    await tell(ledger.store, done(b"x" * KIB))
+    before = ledger.store.bytes
+    await tell(ledger.store, done(b"x" * KIB))
+    assert ledger.store.bytes == before
+    check_books(ledger.store)
+
+
+async def test_a_record_has_one_place_in_the_heap(ledger: MemoryBench) -> None:
+    """However often it was made again and ended, or was settled: each would take room that nobody counts."""
+    store = ledger.store
+    await store.reserve(claim())
+    for number in range(5):
+        await tell(store, UNKNOWN, token=f"e1-{number + 1}")
+        await ledger.pass_time(1.0)
+        await store.reserve(claim(token=f"e1-{number + 2}", resend=True))
+    await tell(store, UNKNOWN, token="e1-6")
+    await store.settle(named("k"), done=True)
+    assert len(store._due) == 1
+    check_books(store)
 
 
 _GROWTH = """
