@@ -62,9 +62,13 @@ class Commit:
     connection: str
 
     @property
+    def message(self) -> str:
+        return f"done {self.number}"
+
+    @property
     def result(self) -> bytes:
         """The answer of a bank, and of a model too: no two are alike."""
-        message = {"role": "assistant", "content": f"done {self.number}"}
+        message = {"role": "assistant", "content": self.message}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         what = {"id": f"ch_{self.number}", "object": "charge", "created": 1, "model": "test", "choices": [choice]}
         return json.dumps({**what, "description": self.body.decode("latin-1")}).encode()
@@ -125,6 +129,7 @@ class Bank:
         self._plans: dict[str, deque[Behaviour]] = defaultdict(deque)
         self._results: dict[str, Commit] = {}
         self._undecided: set[str] = set()
+        self._numbers = count(1)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -144,6 +149,11 @@ class Bank:
     def plan(self, path: str, *behaviours: Behaviour) -> None:
         """How the next calls of a path end, one each; before the first of them comes."""
         self._plans[path].extend(behaviours)
+
+    def forget(self) -> None:
+        """What it has done; not the keys that it knows."""
+        self.asked.clear()
+        self.commits.clear()
 
     @property
     def doubles(self) -> dict[str, int]:
@@ -191,7 +201,7 @@ class Bank:
         return None
 
     def _commit(self, asked: Asked) -> Commit:
-        commit = Commit(len(self.commits) + 1, asked.key, asked.target, asked.body, asked.connection)
+        commit = Commit(next(self._numbers), asked.key, asked.target, asked.body, asked.connection)
         self.commits.append(commit)
         if self.honours and asked.key:
             self._results[asked.key] = commit
@@ -277,6 +287,10 @@ def pauses(gate: Gate) -> Behaviour:
     return behaviour
 
 
+def event(number: int) -> bytes:
+    return b"data: event %d %b\n\n" % (number, b"." * 500)
+
+
 def streams(gates: list[Gate]) -> Behaviour:
     """It is carried out, and an event is sent for each gate that is opened."""
 
@@ -286,7 +300,7 @@ def streams(gates: list[Gate]) -> Behaviour:
         await response.prepare(asked.request)
         for number, gate in enumerate(gates):
             await gate.passed()
-            await response.write(b"data: event %d\n\n" % number)
+            await response.write(event(number))
         return response
 
     return behaviour
@@ -343,9 +357,9 @@ def replayed(answer: httpx.Response) -> bool:
     return bool(answer.headers.get("idempotent-replayed") == "true")
 
 
-def results(sidecar: Sidecar) -> Counter[str]:
-    """What the ledger has made of calls so far."""
-    return sidecar.values(RESULTS, "result")
+def results(sidecar: Sidecar, **labels: str) -> Counter[str]:
+    """What the ledger has made of calls so far (of an api)."""
+    return sidecar.values(RESULTS, "result", **labels)
 
 
 def unsettled(sidecar: Sidecar) -> list[dict[str, Any]]:
