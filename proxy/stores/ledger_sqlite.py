@@ -50,7 +50,7 @@ class _Worker(threading.Thread):
         self, file: LedgerFile, clock: Clock, heard: Callable[[Figures], None], troubled: Callable[[str], None]
     ) -> None:
         super().__init__(name="backstay ledger", daemon=True)  # daemon: a disk that hangs must not keep the process
-        self.stopped = clock.loop.create_future()
+        self.stopped: asyncio.Future[None] = clock.loop.create_future()
         self._file = file
         self._clock = clock
         self._heard = heard
@@ -88,10 +88,6 @@ class _Worker(threading.Thread):
             else:
                 job.done.set_result(outcome)
 
-    def _tell_stopped(self) -> None:
-        if not self.stopped.done():
-            self.stopped.set_result(None)
-
     # --- in the thread ---
 
     def run(self) -> None:
@@ -104,7 +100,7 @@ class _Worker(threading.Thread):
                 self._in_loop(self._tell, jobs, outcomes, figures)
                 self._shrink()
         self._file.close()
-        self._in_loop(self._tell_stopped)
+        self._in_loop(self.stopped.set_result, None)
 
     def _take(self) -> list[_Job]:
         """All that is queued; nothing after a while without a question."""

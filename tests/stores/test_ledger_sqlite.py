@@ -98,7 +98,7 @@ def test_it_follows_the_rules(tmp_path: Path) -> None:
     async def opened() -> SqliteBench:
         return SqliteBench(tmp_path / f"{next(numbers)}.db")
 
-    compare_with_the_rules(opened, examples=40, steps=30)
+    compare_with_the_rules(opened, examples=25, steps=25)  # each step waits for a disk
 
 
 # --- over restarts ---
