@@ -88,10 +88,10 @@ class Owner:
         head = Response(response.status, response.headers.copy(), response.reason)
         spool = Spool(stream, self._means.settings.max_body, self._means.idle, self._means.clock)
         spool.thorough = True
-        response.on_end(partial(self._streamed, head, spool))
         led = Response(response.status, response.headers, response.reason, stream=spool.reader)
         spool.reader.on_end = led.end
         stream.attach(spool)
+        response.on_end(partial(self._streamed, head, spool))  # last: all of it may have come before anybody looked
         return led
 
     def _streamed(self, head: Response, spool: Spool, ending: Ending) -> None:
