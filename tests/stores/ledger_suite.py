@@ -249,6 +249,14 @@ class LedgerContract:
         assert [(await seen(ledger.store, key)).fingerprint for key in ("a", "b")] == ["late", "f"]
         assert (await ledger.store.reserve(claim("a"))).found is Found.MISMATCH
 
+    async def test_a_fingerprint_may_be_told_by_the_next_owner(self, ledger: Bench) -> None:
+        """If the first knew none."""
+        await ledger.store.reserve(claim(fingerprint=""))
+        await tell(ledger.store, UNKNOWN)
+        again = await ledger.store.reserve(claim(token="e1-2", fingerprint="g", resend=True))
+        assert (again.found, again.record.fingerprint) == (Found.OWNED, "g")
+        assert (await ledger.store.reserve(claim(token="e1-3"))).found is Found.MISMATCH
+
     # --- renew ---
 
     async def test_an_owner_that_renews_keeps_its_lease(self, ledger: Bench) -> None:
