@@ -5,8 +5,8 @@
 
 ``ledgers.py`` makes one for each store, which outlives reloads. One call of a kind asks the store for all of its kind
 that are here. What cannot be told to a store that is away is owed, and told when it is back; until then the call stays
-in the table, so that at least this process knows. A reservation whose answer was lost is given back the same way:
-should it have been made, the store learns that nothing came of it.
+in the table, so that at least this process knows. A reservation whose answer was lost is given back the same way, once
+the call has been given up: should it have been made, the store learns that nothing came of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy.core.idempotency import Concluded, Conclusion, Found
 from proxy.stores.base import StoreError
@@ -22,7 +22,7 @@ from proxy.stores.ledger import LedgerFull
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
 
     from proxy.clock import Clock, Timer
     from proxy.core.idempotency import Claim, Reserved
@@ -68,11 +68,12 @@ Landing: TypeAlias = "Conclusion | Failed | Released"
 class Call:
     """A call that is being made, or asked for elsewhere, and those of this process who wait for its outcome."""
 
-    __slots__ = ("_waiting", "claim", "landing", "owned", "renew_at", "reserved")
+    __slots__ = ("_waiting", "claim", "landing", "lost", "owned", "renew_at", "reserved")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.reserved = False
+        self.lost = False  # the answer to a reservation: it may have been made
         self.owned = False  # this process is making it
         self.renew_at = 0.0  # monotonic seconds
         self.landing: Landing | None = None
@@ -122,6 +123,7 @@ class Ledger:
         "_owed_bytes",
         "_repaying",
         "_sweep",
+        "_telling",
         "_timer",
         "store",
     )
@@ -135,6 +137,7 @@ class Ledger:
         self._owed: dict[str, tuple[Call, Conclusion]] = {}  # by token: what the store is still to be told
         self._owed_bytes = 0
         self._repaying: Task[None] | None = None
+        self._telling: set[Task[Any]] = set()  # what the store is being asked or told, but for what is owed
         self._sweep = _SWEEP
         self._timer: Timer | None = None  # while this process makes a call
 
@@ -162,6 +165,8 @@ class Ledger:
         """A call that this process does not make is known now, or given up: out of the table, and everybody told."""
         self._remove(call)
         call.land(landing)
+        if call.lost:
+            self._owe(call, Conclusion(Concluded.RELEASED))
 
     def _remove(self, call: Call) -> None:
         if self._calls.get(call.claim.ident) is call:
@@ -170,29 +175,30 @@ class Ledger:
     # --- the store ----------------------------------------------------------------------------------------
 
     async def reserve(self, call: Call) -> Reserved:
-        """Ask for a call; if it is OWNED it is renewed from now on. Raises StoreError."""
+        """Ask for a call; if it is OWNED, this process owns it from now on. Raises StoreError."""
         if self.store.instant:
             reserved = await self.store.reserve(call.claim)
         else:
             reserved = await self._reserve(call)
         if reserved.found is Found.OWNED:
-            self._own(call)
+            call.reserved = True
+            self.own(call)
         return reserved
 
     async def _reserve(self, call: Call) -> Reserved:
         """Whoever asks may go while the store is at it; what it has reserved for them is given back then."""
         if not self.store.up:
             raise StoreError(self.store.name, "reserve", self.store.why)  # nothing was asked, so nothing is owed
-        asking = self._clock.spawn(self._ask(call.claim), "reservation")
+        asking = self._spawn(self._ask(call.claim), "reservation")
         try:
             answer = await asyncio.shield(asking)
         except asyncio.CancelledError:
             asking.add_done_callback(partial(self._give_back, call))
             raise
         if isinstance(answer, StoreError):
-            if not isinstance(answer, LedgerFull):
-                self._owe(call, Conclusion(Concluded.RELEASED))
+            call.lost |= not isinstance(answer, LedgerFull)
             raise answer
+        call.lost = False
         reserved: Reserved = answer
         return reserved
 
@@ -214,11 +220,17 @@ class Ledger:
         if self.store.instant:
             self._clock.begin(self._tell(call, conclusion))
         else:
-            self._clock.spawn(self._tell(call, conclusion), "conclusion")
+            self._spawn(self._tell(call, conclusion), "conclusion")
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> Task[Any]:
+        task = self._clock.spawn(work, name)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        return task
 
     async def _tell(self, call: Call, conclusion: Conclusion) -> None:
         try:
-            accepted = await self.store.finish(call.claim.ident, call.claim.token, conclusion)
+            accepted = await self._report(call, conclusion)
         except StoreError:
             self._owe(call, conclusion)
             return
@@ -229,18 +241,34 @@ class Ledger:
                 extra={"store": self.store.name, "id": call.claim.ident, "ended": conclusion.what.value},
             )
 
+    async def _report(self, call: Call, conclusion: Conclusion) -> bool:
+        """Tell the store how a call ended; whether it was this process's. Raises StoreError.
+
+        One that was made although it could not be reserved is reserved now: it is known from here on.
+        """
+        claim = call.claim
+        if await self.store.finish(claim.ident, claim.token, conclusion):
+            return True
+        if call.reserved or conclusion.what is Concluded.RELEASED:
+            return False
+        try:
+            reserved = await self.store.reserve(claim)
+        except LedgerFull:
+            return False
+        return reserved.found is Found.OWNED and await self.store.finish(claim.ident, claim.token, conclusion)
+
     # --- what is owed -------------------------------------------------------------------------------------
 
     def _owe(self, call: Call, conclusion: Conclusion) -> None:
         token = call.claim.token
         if token in self._owed:
-            self._forgive(token)
+            self._strike(token)
         if self._owed_bytes + _weight(conclusion) > _OWED_BYTES:
-            conclusion = conclusion._replace(answer=None)
+            call.landing = conclusion = conclusion._replace(answer=None)  # it is held for nobody else either
         self._owed_bytes += _weight(conclusion)
         self._owed[token] = call, conclusion
         if len(self._owed) > _MOST_OWED:
-            self._forgive(next(iter(self._owed)))
+            self._remove(self._strike(next(iter(self._owed))))
         if self._repaying is None:
             self._repaying = self._clock.spawn(self._repay(), "what a ledger is owed")
 
@@ -257,23 +285,26 @@ class Ledger:
     async def _repay_all(self) -> None:
         for token, (call, conclusion) in list(self._owed.items()):
             try:
-                await self.store.finish(call.claim.ident, token, conclusion)
+                await self._report(call, conclusion)
             except StoreError:
-                return
-            if token in self._owed:
-                self._forgive(token)
+                if not self.store.up:
+                    return
+                continue  # it takes this one as little as before: it may be full, and the next may need no room
+            if token in self._owed and self._owed[token][1] is conclusion:
+                self._remove(self._strike(token))
 
-    def _forgive(self, token: str) -> None:
-        """It has been told, or never will be."""
+    def _strike(self, token: str) -> Call:
+        """It is owed no more; the call that it was about."""
         call, conclusion = self._owed.pop(token)
         self._owed_bytes -= _weight(conclusion)
-        self._remove(call)
+        return call
 
     # --- leases -------------------------------------------------------------------------------------------
 
-    def _own(self, call: Call) -> None:
+    def own(self, call: Call) -> None:
+        """This process makes a call, whether or not it could be reserved: its lease is renewed until it has ended."""
         lease = call.claim.lease
-        call.owned = call.reserved = True
+        call.owned = True
         call.renew_at = self._clock.now() + lease / 3
         if lease / 6 < self._sweep:
             self._sweep = lease / 6
@@ -304,13 +335,18 @@ class Ledger:
             except StoreError:
                 continue  # again at the next look
             call.renew_at = self._clock.now() + claim.lease / 3
-            if not still_ours and call.owned:
+            if not still_ours and call.reserved and call.owned:
                 _log.warning("a call under way was settled by somebody else", extra={"id": claim.ident})
 
     @property
     def owned(self) -> int:
         """Calls that this process is making."""
         return sum([call.owned for call in self._calls.values()])
+
+    @property
+    def busy(self) -> int:
+        """The same, and what the store is being asked or told."""
+        return self.owned + len(self._telling)
 
     # --- people -------------------------------------------------------------------------------------------
 

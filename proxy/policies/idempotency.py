@@ -152,6 +152,7 @@ class Idempotency:
         self._means.count_error()
         if self._means.settings.on_store_error == "open":
             self._count["unprotected"].value += 1
+            self._ledger.own(call)
             return await self._make(exchange, asked, call, call.claim.nonce, proceed)
         self._count["refused"].value += 1
         refusal = LedgerDown(f"{error}. Nothing was sent.", retry_after=_AGAIN)
