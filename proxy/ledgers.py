@@ -78,8 +78,8 @@ class Ledgers:
 
     @property
     def under_way(self) -> int:
-        """Calls that this process makes, and that must come to their end."""
-        return sum([ledger.owned for ledger in self._ledgers.values()])
+        """Calls that this process makes, and that must come to their end, until it has been told."""
+        return sum([ledger.busy for ledger in self._ledgers.values()])
 
     def now(self, name: str) -> float:
         """See Ledger."""
@@ -130,13 +130,13 @@ class Ledgers:
 
     async def _outlive(self, ledger: Ledger) -> None:
         """Calls that began with it end with it."""
-        while ledger.owned:
+        while ledger.busy:
             await self._clock.sleep(1.0)
         await ledger.shut()
 
     async def _end(self, ledger: Ledger) -> None:
         until = self._clock.now() + _LAST_SECONDS
-        while ledger.owned and self._clock.now() < until:
+        while ledger.busy and self._clock.now() < until:
             await self._clock.sleep(_PAUSE)
         await ledger.shut()
 
