@@ -170,7 +170,7 @@ class _Checker:
                 self._add(scope, scope.at("cache", "key_body"), message, remedy)
 
     def _resend(self, scope: Scope, once: Idempotency) -> None:
-        """Only where the upstream gets a key and carries it out once. How long it knows the key is seen to call by call."""
+        """Only where the upstream gets a key and carries it out once. How long it knows it, is seen to at each call."""
         if once.upstream == "honours":
             return
         host = str(self._document.apis[scope.api].url.hostname)
