@@ -143,10 +143,6 @@ class Ledger:
 
     # --- the table ----------------------------------------------------------------------------------------
 
-    def now(self) -> float:
-        """The present time of the store's clock, in seconds: what the times of its records are to be compared with."""
-        return self._clock.now() if self.store.instant else self._clock.wall()
-
     def token(self) -> str:
         """Of a new reservation: see core/idempotency.py."""
         self._number += 1

@@ -82,8 +82,8 @@ class Ledgers:
         return sum([ledger.busy for ledger in self._ledgers.values()])
 
     def now(self, name: str) -> float:
-        """See Ledger."""
-        return self._ledgers[name].now()
+        """See LedgerStore."""
+        return self._ledgers[name].store.now()
 
     async def settle(self, name: str, ident: str, *, done: bool) -> bool:
         """A person ends the doubt about a call: see LedgerStore. Raises StoreError, or KeyError for another name."""

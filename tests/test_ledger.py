@@ -86,16 +86,6 @@ def test_tokens_are_of_one_reservation_each() -> None:
     scene(scenario)
 
 
-def test_the_time_of_a_store_is_its_own() -> None:
-    """Memory goes by this process; what outlives it cannot."""
-
-    async def scenario(desk: Desk) -> None:
-        memory = Ledger(MemoryLedger(1 << 20, desk.clock.now), desk.clock, "e")
-        assert (memory.now(), desk.ledger.now()) == (desk.clock.now(), desk.clock.wall())
-
-    scene(scenario)
-
-
 # --- reserving ----------------------------------------------------------------------------------------------------
 
 

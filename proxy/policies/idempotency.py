@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final
 from proxy.core.credentials import partition
 from proxy.core.idempotency import Concluded, Conclusion, Found
 from proxy.core.methods import unsafe
-from proxy.errors import AnswerNotKept, InProgress, KeyReused, LedgerDown, OutcomeUnknown
+from proxy.errors import AgentError, AnswerNotKept, InProgress, KeyReused, LedgerDown, OutcomeUnknown
 from proxy.keyed import Keys
-from proxy.ledger import RELEASED, Failed, Released
+from proxy.ledger import RELEASED, Failed
 from proxy.model import Effect, Headers, Response
 from proxy.owner import Owner
 from proxy.stores.base import StoreError
@@ -66,17 +66,17 @@ class Idempotency:
         request = exchange.request
         if request.upgrade or not unsafe(request.method):
             return await proceed(exchange)
+        if self._shadowed:
+            return await self._watch(exchange, proceed)
         asked = await self._keys.ask(exchange)
         if asked is None:
             return await proceed(exchange)
-        if self._shadowed:
-            return await self._watch(exchange, asked, proceed)
         while True:
             call = self._ledger.find(asked.ident)
             if call is None:
                 return await self._begin(exchange, asked, proceed)
             landing = await self._follow(exchange, asked, call)
-            response = await self._landed(exchange, asked, landing)
+            response = self._landed(exchange, asked, landing)
             if response is not None:
                 return response
 
@@ -99,21 +99,25 @@ class Idempotency:
             return await self._known(exchange, asked, call, reserved.found, record)
         if record.number == 1:
             self._count["first"].value += 1
-        elif self._ledger.now() - record.created < self._means.upstream.remembered:
+        elif self._ledger.store.now() - record.created < self._means.upstream.remembered:
             self._count["resent"].value += 1
+            exchange.lost = True  # earlier: whatever becomes of it this time, it may have been carried out then
         else:
-            return self._forgotten(exchange, asked, call, record)
+            raise self._forgotten(exchange, call, record)
         return await self._make(exchange, asked, call, record.nonce, proceed)
 
-    def _forgotten(self, exchange: Exchange, asked: Asked, call: Call, record: Record) -> Response:
+    def _forgotten(self, exchange: Exchange, call: Call, record: Record) -> OutcomeUnknown:
         """The upstream promises to know the key no longer: sent again, the call might be carried out twice."""
         conclusion = Conclusion(Concluded.UNKNOWN, record.fingerprint, record.status)
         call.land(conclusion)
         self._ledger.finish(call, conclusion)
-        return self._outcome(exchange, asked, conclusion, "unknown")
+        return self._doubt(exchange, conclusion, repeatable=False)
 
     async def _poll(self, exchange: Exchange, asked: Asked, call: Call) -> Reserved:
-        """It is made elsewhere: ask again until it has ended. Raises InProgress, StoreError."""
+        """It is made elsewhere: ask again until it has ended. Raises InProgress.
+
+        A store that is away now has said so: the call is not made here as well, whatever ``on_store_error``.
+        """
         began = self._clock.now()
         await asked.spend(exchange, self._clock)
         pause = _FIRST_PAUSE
@@ -121,7 +125,11 @@ class Idempotency:
             while self._clock.now() + pause < exchange.deadline:
                 await self._clock.sleep(pause * (0.5 + self._clock.chance() / 2))
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
-                reserved = await self._ledger.reserve(call)
+                try:
+                    reserved = await self._ledger.reserve(call)
+                except StoreError:
+                    self._means.count_error()
+                    continue
                 if reserved.found is Found.OWNED and asked.spent:
                     self._ledger.finish(call, Conclusion(Concluded.RELEASED))
                     break
@@ -135,7 +143,7 @@ class Idempotency:
         """The store knows how it ended, or that it was another call."""
         if found is Found.MISMATCH:
             reused = self._reused()
-            self._ledger.close(call, Failed(reused, None, ""))
+            self._ledger.close(call, Failed(reused.again(), None, ""))
             raise reused
         if found is Found.DONE:
             conclusion = Conclusion(Concluded.DONE, record.fingerprint, record.status, record.answer)
@@ -156,7 +164,7 @@ class Idempotency:
             return await self._make(exchange, asked, call, call.claim.nonce, proceed)
         self._count["refused"].value += 1
         refusal = LedgerDown(f"{error}. Nothing was sent.", retry_after=_AGAIN)
-        self._ledger.close(call, Failed(refusal, None, ""))
+        self._ledger.close(call, Failed(refusal.again(), None, ""))
         raise refusal
 
     # --- making it ----------------------------------------------------------------------------------------
@@ -165,10 +173,12 @@ class Idempotency:
         """Make the call, with its key under the upstream's name for it."""
         request = exchange.request
         before = request.headers
-        request.headers, honoured = self._means.upstream.send(request, asked.upstream_key(nonce))
+        headers, honoured = self._means.upstream.send(request, asked.upstream_key(nonce))
         exchange.effect = effect = Effect(honoured=honoured, repeatable=call.claim.resend)
+        owner = Owner(self._means, exchange, effect, asked, call)
+        request.headers = headers
         try:
-            return await Owner(self._means, exchange, effect, asked, call).make(proceed)
+            return await owner.make(proceed)
         finally:
             request.headers = before
 
@@ -194,17 +204,19 @@ class Idempotency:
         if not future.done():
             future.set_exception(self._in_progress())
 
-    async def _landed(self, exchange: Exchange, asked: Asked, landing: Landing) -> Response | None:
+    def _landed(self, exchange: Exchange, asked: Asked, landing: Landing) -> Response | None:
         """What the call of another one means for this one; None: it has to see for itself."""
         if isinstance(landing, Conclusion):
             return self._outcome(exchange, asked, landing, "joined")
-        if isinstance(landing, Released):
-            if asked.spent:
-                raise self._in_progress()
-            return None
-        error, response = landing.error, landing.response
-        if response is not None and landing.whose != partition(exchange.request.headers):
-            return None
+        if isinstance(landing, Failed) and _concerns(landing, exchange):
+            return self._fail(exchange, landing)
+        if asked.spent:
+            raise self._in_progress()  # it could not be sent any more
+        return None
+
+    def _fail(self, exchange: Exchange, failed: Failed) -> Response:
+        """The failure of the call of another one, which was not carried out. Raises its error."""
+        error, response = failed.error, failed.response
         self._count["joined"].value += 1
         exchange.written = True  # by the other call: nobody may take this one to another api on top of that
         if response is None:
@@ -221,10 +233,8 @@ class Idempotency:
         if fingerprint and conclusion.fingerprint and fingerprint != conclusion.fingerprint:
             raise self._reused()
         if conclusion.what is Concluded.UNKNOWN:
-            self._count["unknown"].value += 1
-            exchange.effect = effect = Effect(honoured=False, repeatable=self._means.resends(exchange.request))
-            effect.unknown = True
-            raise OutcomeUnknown(_unknown(conclusion.status), retry_after=_AGAIN if effect.repeatable else None)
+            repeatable = self._means.resends(exchange.request, asked)
+            raise self._doubt(exchange, conclusion, repeatable=repeatable)
         answer = conclusion.answer
         if answer is None:
             self._count["not_kept"].value += 1
@@ -236,6 +246,12 @@ class Idempotency:
         headers.add(b"Backstay-Outcome", b"replayed")
         return Response(answer.status, headers, answer.reason, answer.body)
 
+    def _doubt(self, exchange: Exchange, conclusion: Conclusion, *, repeatable: bool) -> OutcomeUnknown:
+        self._count["unknown"].value += 1
+        exchange.effect = effect = Effect(honoured=False, repeatable=repeatable)
+        effect.unknown = True
+        return OutcomeUnknown(_unknown(conclusion.status), retry_after=_AGAIN if repeatable else None)
+
     def _reused(self) -> KeyReused:
         self._count["mismatch"].value += 1
         return KeyReused("The key was used before, with another request. A new call needs a new key.")
@@ -246,8 +262,15 @@ class Idempotency:
 
     # --- mode: shadow -------------------------------------------------------------------------------------
 
-    async def _watch(self, exchange: Exchange, asked: Asked, proceed: Proceed) -> Response:
+    async def _watch(self, exchange: Exchange, proceed: Proceed) -> Response:
         """Take down what happens, and say what would have been done; every call passes as it is."""
+        try:
+            asked = await self._keys.ask(exchange)
+        except AgentError:
+            self._means.shadow("refuse")
+            return await proceed(exchange)
+        if asked is None:
+            return await proceed(exchange)
         if self._ledger.find(asked.ident) is not None:
             self._means.shadow("join")
             return await proceed(exchange)
@@ -276,6 +299,11 @@ _SHADOWED: Final = {
     Found.UNKNOWN: "refuse",
     Found.MISMATCH: "refuse",
 }
+
+
+def _concerns(failed: Failed, exchange: Exchange) -> bool:
+    """An error is everybody's; an answer is of those with the same credentials."""
+    return failed.response is None or failed.whose == partition(exchange.request.headers)
 
 
 def _unknown(status: int) -> str:

@@ -68,6 +68,10 @@ class LedgerStore(Protocol):
         """Bodies of answers that made room."""
         ...
 
+    def now(self) -> float:
+        """The present time of its clock, in seconds: what the times of its records are to be compared with."""
+        ...
+
     async def reserve(self, claim: Claim) -> Reserved:
         """See core.idempotency.reserve. Raises LedgerFull too."""
 

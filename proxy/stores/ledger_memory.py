@@ -96,6 +96,10 @@ class MemoryLedger:
         self._limit = limit
         self._evict(0)
 
+    def now(self) -> float:
+        """See LedgerStore."""
+        return self._now()
+
     @property
     def count(self) -> int:
         """See LedgerStore. Some may have had their time."""

@@ -180,6 +180,10 @@ class SqliteLedger:
         """It cannot."""
         return self._link.why
 
+    def now(self) -> float:
+        """See LedgerStore."""
+        return self._clock.wall()
+
     @property
     def count(self) -> int | None:
         """Records in it, as of the last commit; None: it has not been opened."""

@@ -41,6 +41,9 @@ class FakeLedger:
         self.before_settling: Callable[[], object] = lambda: None
         self.after_looking: Callable[[], object] = lambda: None
 
+    def now(self) -> float:
+        return self.time
+
     @property
     def up(self) -> bool:
         return not self.why

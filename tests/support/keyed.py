@@ -341,6 +341,9 @@ class Remote:
         self.limit: int | None = None
         self._plans: defaultdict[str, deque[Plan]] = defaultdict(deque)
 
+    def now(self) -> float:
+        return self.records.now()
+
     def plan(self, what: str, *plans: Plan) -> None:
         self._plans[what].extend(plans)
 
