@@ -18,13 +18,9 @@ import json
 import math
 import re
 import struct
-from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from proxy.core.idempotency import Answer, Claim, Record, State, Subject
-
-Values: TypeAlias = Sequence[bytes | None]
-"""The values of FIELDS of lua/ledger.lua, in their order, and the answer."""
 
 _DIGEST: Final = 16  # bytes
 _LENGTH: Final = struct.Struct(">I")
@@ -37,7 +33,7 @@ _BAD: Final = (ValueError, LookupError, TypeError, OverflowError, RecursionError
 
 
 class Malformed(ValueError):
-    """The values are no record, or none that was written under this name."""
+    """The fields are no record, or none that was written under this name."""
 
 
 # --- writing ---------------------------------------------------------------------------------------
@@ -69,16 +65,16 @@ def _digest(ident: str, rest: bytes) -> bytes:
 # --- reading ---------------------------------------------------------------------------------------
 
 
-def record_of(ident: str, values: Values) -> Record:
-    """The record of that name, whose answer may be left out of ``values``. Raises Malformed."""
+def record_of(ident: str, fields: bytes, answer: bytes | None = None) -> Record:
+    """The record of that name: the values of FIELDS of lua/ledger.lua in lines, and its answer. Raises Malformed."""
     try:
-        return _record(ident, [*values, None] if len(values) == 13 else values)
+        return _record(ident, fields.decode(), answer)
     except _BAD as error:
         raise Malformed(f"no record of a call: {error}") from error
 
 
-def _record(ident: str, values: Values) -> Record:
-    subject, fingerprint, nonce, token, number, state, doubt, *more = map(_text, values[:-1])
+def _record(ident: str, fields: str, answer: bytes | None) -> Record:
+    subject, fingerprint, nonce, token, number, state, doubt, *more = fields.split("\n")
     created, lease_until, windowed, retain, until, status = more
     claim = Claim(
         ident, token, fingerprint, 0.0, _seconds(retain), 0.0, nonce, resend=False, subject=_subject(ident, subject)
@@ -87,15 +83,9 @@ def _record(ident: str, values: Values) -> Record:
     record.number, record.state, record.doubt = int(number), State(state), _flag(doubt)
     record.lease_until, record.windowed, record.until = _seconds(lease_until), _flag(windowed), _seconds(until)
     record.status = _status(int(status)) if status != "0" else 0
-    if values[-1] is not None:
-        record.answer = _answer(ident, values[-1])
+    if answer is not None:
+        record.answer = _answer(ident, answer)
     return record
-
-
-def _text(value: bytes | None) -> str:
-    if value is None:
-        raise Malformed("a field is missing")
-    return value.decode()
 
 
 def _seconds(value: str) -> float:

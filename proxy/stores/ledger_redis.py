@@ -35,7 +35,6 @@ from proxy.core.idempotency import Claim, Concluded, Conclusion, Found, Record, 
 from proxy.stores import ledger_fields
 from proxy.stores.base import StoreError
 from proxy.stores.ledger import LedgerFull
-from proxy.stores.ledger_fields import Values
 from proxy.stores.link import PAUSE, Link, Refused
 from proxy.stores.redis_pool import CONNECTIONS, make_pool
 
@@ -85,8 +84,9 @@ class Server:
             reply = await ask("EVALSHA", self._sha, *arguments)
         except NoScriptError:
             reply = await ask("EVAL", self._script, *arguments)
-        time, unknown, evicted, word, more = reply
-        return Reply(float(time), int(unknown), int(evicted), word.decode(), more)
+        said, *more = reply
+        time, unknown, evicted, word = said.decode().split(" ")
+        return Reply(float(time), int(unknown), int(evicted), word, more)
 
     async def settings(self) -> dict[str, str]:
         """What decides whether it keeps its word; what it does not tell is left out."""
@@ -162,7 +162,7 @@ class RedisLedger:
         )
         if reply.word == "full":
             raise LedgerFull(self.name, "reserve", "the server is out of memory, and has no answer that may go")
-        return Reserved(Found(reply.word), self._record("reserve", claim.ident, reply.more))
+        return Reserved(Found(reply.word), self._record("reserve", claim.ident, *reply.more))
 
     async def renew(self, ident: str, token: str, lease: float) -> bool:
         """See LedgerStore."""
@@ -188,7 +188,7 @@ class RedisLedger:
         if _IDENT.fullmatch(ident) is None:
             return None
         reply = await self._ask("look", self._does, "look", None, ident)
-        return self._record("look", ident, reply.more) if reply.word == "found" else None
+        return self._record("look", ident, *reply.more) if reply.word == "found" else None
 
     async def unsettled(self, *, api: str | None, limit: int) -> list[Record]:
         """See LedgerStore. A record that cannot be believed is left out."""
@@ -196,9 +196,10 @@ class RedisLedger:
         cursor = "0"
         while True:
             reply = await self._ask("list", self._does, "unsettled", None, "", cursor)
-            for name, values in reply.more:
+            (found,) = reply.more
+            for name, fields in zip(found[::2], found[1::2], strict=True):
                 with contextlib.suppress(StoreError):
-                    record = self._record("list", name.decode("latin-1"), values)
+                    record = self._record("list", name.decode("latin-1"), fields)
                     if api in {None, record.subject.api} and reply.time < record.until:
                         oldest[record.ident] = record
             oldest = dict(sorted(oldest.items(), key=lambda item: item[1].created)[:limit])
@@ -217,9 +218,9 @@ class RedisLedger:
             with contextlib.suppress(StoreError):
                 await self.recount()
 
-    def _record(self, what: str, ident: str, values: Values) -> Record:
+    def _record(self, what: str, ident: str, *written: Any) -> Record:
         try:
-            return ledger_fields.record_of(ident, values)
+            return ledger_fields.record_of(ident, *written)
         except ledger_fields.Malformed as error:
             self.malformed += 1
             raise StoreError(self.name, what, str(error)) from error

@@ -328,11 +328,13 @@ async def test_an_answer_that_comes_too_late_is_nobodys(redis_server: RedisServe
     """Given up or cancelled: its connection is closed, and the next command does not get it."""
     await store.reserve(claim("other", fingerprint="other"))
     redis_server.pause()
-    hurry(store)
     leaving = [asyncio.create_task(store.look(named("k"))) for _ in range(3)]
     await until(lambda: len(store._pool._in_use_connections) == 3)
-    leaving[0].cancel()
+    for task in leaving:
+        task.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
+    hurry(store)
+    await refused(store.look(named("k")))
     await comes_back(store, redis_server)
     records = await asyncio.gather(*[store.look(named("other")) for _ in range(20)])
     assert {record is not None and record.fingerprint for record in records} == {"other"}

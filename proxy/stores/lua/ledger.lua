@@ -7,8 +7,9 @@
 --   answers  the records with an answer, by when they are forgotten
 -- ARGV: what is to be done; until when it may be (this server's time; empty: whenever); the ident of the record; and
 --       the arguments of the function below that does it.
--- Returns this server's time, how many calls have an unknown outcome, how many answers have made room, a word, and
--- what belongs to it: a record as the values of FIELDS and its answer, a list of such, or nothing.
+-- Returns a line: this server's time, how many calls have an unknown outcome, how many answers have made room, and a
+-- word; then what belongs to the word: a record, as the values of FIELDS in lines, and its answer if it has one; or a
+-- list of idents and records, in turn.
 --
 -- A server that was paused reads what it was sent as soon as it goes on, although the sender gave up long ago: without
 -- a limit in time it would reserve a call for somebody who went away. What a call's owner tells at its end may come
@@ -20,8 +21,7 @@ local FIELDS = {
   'subject', 'fingerprint', 'nonce', 'token', 'number', 'state', 'doubt', 'created', 'lease_until', 'windowed',
   'retain', 'kept_until', 'status',
 }
-local STATE = 6  -- its place among them
-local NUMBERS = {'number', 'lease_until', 'retain', 'kept_until'}
+local STATE, LEASE_UNTIL, KEPT_UNTIL = 6, 9, 12  -- their places
 local STEP = 64  -- at most so much is tidied up at a time: nobody is made to wait for a great clearance
 local DAY = 86400
 
@@ -47,29 +47,36 @@ local function end_of(record)
   return record.kept_until
 end
 
+local function check(value) return value or error('it is not a record of a call') end
+
 -- The record; nil if there is none. Its hash may be there for a moment after its time is over: then true comes second.
 local function load()
   local values = redis.call('HMGET', key, unpack(FIELDS))
   if not values[STATE] then
-    if redis.call('EXISTS', key) == 1 then error('it is not a record of a call') end
+    check(redis.call('EXISTS', key) == 0)
     return nil
   end
   local record = {}
-  for place, name in ipairs(FIELDS) do record[name] = values[place] end
-  for _, name in ipairs(NUMBERS) do
-    record[name] = tonumber(record[name])
-    if not record[name] then error('it is not a record of a call') end
-  end
+  for place, name in ipairs(FIELDS) do record[name] = check(values[place]) end
+  record.lease_until = check(tonumber(record.lease_until))
+  record.kept_until = check(tonumber(record.kept_until))
+  check(tonumber(record.number) and tonumber(record.retain))
   -- DONE     time      retain or the window is over      ABSENT
   -- UNKNOWN  time      retain or the window is over      ABSENT
   if now >= end_of(record) then return nil, true end
   return record
 end
 
-local function fields()
-  local values = redis.call('HMGET', key, unpack(FIELDS))
-  values[#FIELDS + 1] = redis.call('HGET', key, 'answer')
+local function values_of(record)
+  local values = {}
+  for place, name in ipairs(FIELDS) do values[place] = record[name] end
+  values[LEASE_UNTIL], values[KEPT_UNTIL] = said(record.lease_until), said(record.kept_until)
   return values
+end
+
+local function shown(record)
+  local answer = record.state == 'done' and redis.call('HGET', key, 'answer')
+  return table.concat(values_of(record), '\n'), answer or nil
 end
 
 local function forget()
@@ -88,12 +95,8 @@ local function hold(record)
   if record.windowed == '0' then record.kept_until = now + record.retain end
 end
 
--- Writes down what may have changed of a record; and where it is found.
-local function write(record)
-  redis.call('ZREM', open, '')  -- changes nothing, and is a write: what is known of a call fits in at any time
-  redis.call('HSET', key, 'fingerprint', record.fingerprint, 'token', record.token, 'number', record.number,
-    'state', record.state, 'doubt', record.doubt, 'lease_until', said(record.lease_until),
-    'kept_until', said(record.kept_until), 'status', record.status)
+-- Has the server forget a record in time, and enters it where it is found.
+local function place(record)
   local last = end_of(record)
   redis.call('PEXPIREAT', key, string.format('%.0f', math.ceil(last * 1000)))
   if record.state == 'done' then
@@ -103,6 +106,15 @@ local function write(record)
     enter(open, record.state == 'running' and record.lease_until or now, last)
     enter(ends, last, last)
   end
+end
+
+-- Writes down what may have changed of a record.
+local function write(record)
+  redis.call('ZREM', open, '')  -- changes nothing, and is a write: what is known of a call fits in at any time
+  redis.call('HSET', key, 'fingerprint', record.fingerprint, 'token', record.token, 'number', record.number,
+    'state', record.state, 'doubt', record.doubt, 'lease_until', said(record.lease_until),
+    'kept_until', said(record.kept_until), 'status', record.status)
+  place(record)
 end
 
 -- --- room --------------------------------------------------------------------------------------------------
@@ -126,9 +138,7 @@ local function add(...)
   local reply = redis.pcall('HSET', key, ...)
   if type(reply) ~= 'table' or not reply.err then return true end
   if string.find(reply.err, 'OOM', 1, true) then
-    local bytes = 0
-    for _, text in ipairs({...}) do bytes = bytes + #text + 16 end
-    if not make_room(bytes) then return false end
+    if not make_room(#table.concat({...}) + 16 * select('#', ...)) then return false end
   end
   redis.call('HSET', key, ...)
   return true
@@ -160,37 +170,42 @@ function does.reserve(token, fingerprint, lease, retain, window, nonce, resend, 
   if not record then
     local windowed = tonumber(window) > 0
     if over then redis.call('DEL', key) end
+    record = {
+      subject = subject, fingerprint = fingerprint, nonce = nonce, token = token, number = 1, state = 'running',
+      doubt = '0', created = said(now), lease_until = now + lease, windowed = windowed and '1' or '0',
+      retain = retain, kept_until = now + (windowed and window or retain), status = 0,
+    }
+    local words = {}
+    for place, value in ipairs(values_of(record)) do
+      words[place * 2 - 1], words[place * 2] = FIELDS[place], value
+    end
     -- ABSENT   reserve   the ledger is full              ABSENT, an error
-    if not add('subject', subject, 'nonce', nonce, 'created', said(now), 'windowed', windowed and '1' or '0',
-      'retain', retain) then return 'full' end
+    if not add(unpack(words)) then return 'full' end
     -- ABSENT   reserve   there is room                   RUNNING, OWNED
-    write({
-      fingerprint = fingerprint, token = token, number = 1, state = 'running', doubt = '0', status = 0,
-      lease_until = now + lease, kept_until = now + (windowed and window or retain),
-    })
+    place(record)
     tidy()
-    return 'owned', fields()
+    return 'owned', shown(record)
   end
   -- any      reserve   another fingerprint               the same, MISMATCH
   if record.fingerprint ~= '' and fingerprint ~= '' and record.fingerprint ~= fingerprint then
-    return 'mismatch', fields()
+    return 'mismatch', shown(record)
   end
   -- DONE     reserve                                     the same, DONE
   local state = state_at(record)
-  if state == 'done' then return 'done', fields() end
+  if state == 'done' then return 'done', shown(record) end
   -- RUNNING  reserve   its own token, even after its lease  the same, OWNED
-  if record.state == 'running' and record.token == token then return 'owned', fields() end
+  if record.state == 'running' and record.token == token then return 'owned', shown(record) end
   -- RUNNING  reserve   any other token                   the same, RUNNING
-  if state == 'running' then return 'running', fields() end
+  if state == 'running' then return 'running', shown(record) end
   -- UNKNOWN  reserve                                     the same, UNKNOWN
-  if resend ~= '1' then return 'unknown', fields() end
+  if resend ~= '1' then return 'unknown', shown(record) end
   -- UNKNOWN  reserve   resend                            RUNNING, OWNED, in doubt, with the same nonce
   record.state, record.token, record.doubt = 'running', token, '1'
   if record.fingerprint == '' then record.fingerprint = fingerprint end
   record.number = record.number + 1
   record.lease_until = now + lease
   write(record)
-  return 'owned', fields()
+  return 'owned', shown(record)
 end
 
 function does.renew(token, lease)
@@ -251,19 +266,21 @@ end
 -- --- for people and figures --------------------------------------------------------------------------------
 
 function does.look()
-  if not load() then return 'absent' end
-  return 'found', fields()
+  local record = load()
+  if not record then return 'absent' end
+  return 'found', shown(record)
 end
 
--- A part of the calls whose outcome is not known: each as its ident and the values of FIELDS. The word is where the
--- next part begins. A whole walk meets all that is there throughout. What the server has lost is not in doubt.
+-- A part of the calls whose outcome is not known: the ident of each, and its record. The word is where the next part
+-- begins. A whole walk meets all that is there throughout. What the server has lost is not in doubt.
 function does.unsettled(cursor)
   local step, found = redis.call('ZSCAN', open, cursor, 'COUNT', STEP), {}
   for place = 1, #step[2], 2 do
     local member, since = step[2][place], tonumber(step[2][place + 1])
     local values = since <= now and redis.pcall('HMGET', space .. member, unpack(FIELDS))
     if values and values[STATE] then
-      found[#found + 1] = {member, values}
+      for at, value in ipairs(values) do values[at] = value or '' end
+      found[#found + 1], found[#found + 2] = member, table.concat(values, '\n')
     elseif values and not values.err then
       redis.call('ZREM', open, member)
       redis.call('ZREM', ends, member)
@@ -279,6 +296,7 @@ function does.count()
   return 'counted'
 end
 
-local word, more = 'late', nil
-if deadline == '' or now <= tonumber(deadline) then word, more = does[what](unpack(ARGV, 4)) end
-return {said(now), unknown(), evicted, word, more or {}}
+local reply = {'late'}
+if deadline == '' or now <= tonumber(deadline) then reply = {does[what](unpack(ARGV, 4))} end
+reply[1] = table.concat({said(now), unknown(), evicted, reply[1]}, ' ')
+return reply
