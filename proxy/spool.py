@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.clock import Clock, Timer
-    from proxy.model import Headers, Sink, Stream
+    from proxy.model import Headers, Response, Sink, Stream
 
 SLICE: Final = 64 * 1024  # bytes given to a sink at once, at most
 
@@ -192,6 +192,15 @@ class Replay(Outlet):
         super().__init__(len(body), idle, clock)
         self.share(body)
         self._last = Ending.COMPLETE
+
+
+def shared(response: Response, idle: float | None, clock: Clock) -> Response:
+    """The same answer, with a large body as a stream: slow readers of the same bytes share one copy."""
+    if len(response.body) > SLICE:
+        replay = Replay(response.body, idle, clock)
+        response.body, response.stream, response.ending = b"", replay, None
+        replay.on_end = response.end
+    return response
 
 
 class Reader(Outlet):

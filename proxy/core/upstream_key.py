@@ -49,9 +49,8 @@ class UpstreamKey:
         return b"-".join([part.capitalize() for part in settings.header.split(b"-")])
 
     def names(self, settings: IdempotencySettings) -> tuple[bytes, ...]:
-        """The fields, lower-cased, in which the agent may give a key: the route's, and the vendor's own."""
-        own = (settings.header,)
-        return own if self._vendor is None else tuple(dict.fromkeys((*own, self._vendor.header.lower())))
+        """The fields, lower-cased, in which the agent may give a key: the route's, and the one the upstream reads."""
+        return tuple(dict.fromkeys((settings.header, self._lower)))
 
     @property
     def remembered(self) -> float:
@@ -60,9 +59,15 @@ class UpstreamKey:
             return math.inf
         return self._vendor.remembers
 
-    def honours(self, request: Request) -> bool:
-        """Whether a call is not carried out twice, if it has a key."""
-        return self._declared or (self._vendor is not None and self._vendor.honours(request.method, request.target))
+    def honours(self, request: Request, key: bytes) -> bool:
+        """Whether a call is not carried out twice if it comes again with ``key``.
+
+        Not if the upstream gets another key than that, of which nobody knows whether it stays the same.
+        """
+        if not self._declared and (self._vendor is None or not self._vendor.honours(request.method, request.target)):
+            return False
+        given = request.headers.get(self._lower)
+        return given is None or given == key
 
     def send(self, request: Request, key: bytes) -> Sent:
         """The fields to send for a call with ``key``; one that the agent has set under that name stays."""
@@ -73,7 +78,7 @@ class UpstreamKey:
             headers.add(self.name, key)
             present = True
         fits = self._declared or self._vendor is None or len(key) <= self._vendor.longest
-        return Sent(headers, present and fits and self.honours(request))
+        return Sent(headers, present and fits and self.honours(request, key))
 
     def __repr__(self) -> str:
         return f"<UpstreamKey {(self.name or b'none').decode()}>"

@@ -25,7 +25,7 @@ from proxy.errors import CallError, DeadlineExceeded, Internal, NotCached, Timeo
 from proxy.flight import Flight, Read, Released
 from proxy.gather import Gathered, gather
 from proxy.model import Response, Stale
-from proxy.spool import SLICE, Replay
+from proxy.spool import shared
 
 if TYPE_CHECKING:
     from asyncio import Future
@@ -121,11 +121,7 @@ class Cache:
         response = select(stored, request.method, read.asked, request.headers, self._clock.wall())
         response.headers.fields.append((b"cache-status", b"Cache-Status", member))
         response.headers.fields.append((b"backstay-outcome", b"Backstay-Outcome", outcome))
-        if len(response.body) > SLICE and request.method != b"HEAD":
-            replay = Replay(response.body, self._idle, self._clock)  # so that slow readers share one copy
-            response.body, response.stream, response.ending = b"", replay, None
-            replay.on_end = response.end
-        return response
+        return response if request.method == b"HEAD" else shared(response, self._idle, self._clock)
 
     # --- forward ------------------------------------------------------------------------------------------
 
