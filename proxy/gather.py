@@ -48,17 +48,17 @@ async def gather(exchange: Exchange, limit: int, clock: Clock) -> Gathered:
     return gathered
 
 
-async def exhaust(exchange: Exchange, clock: Clock) -> None:
-    """Take all of a body, if it is a stream still, and let it go: who taps it has seen it."""
+async def exhaust(exchange: Exchange, clock: Clock) -> Gathered:
+    """Take all of a body, if it is a stream still, and let it go: who taps it has seen it. WHOLE, or BROKEN."""
     stream = exchange.request.stream
     if stream is None:
-        return
+        return Gathered.WHOLE
     _invite(exchange)
     stream.keep(0)
     drain = _Collector(stream, _ALL, clock.loop.create_future())
     drain.holds = False
     stream.attach(drain)
-    await drain.done
+    return await drain.done
 
 
 def _invite(exchange: Exchange) -> None:

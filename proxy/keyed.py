@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from proxy.core import idempotency_key
 from proxy.core.fingerprint import Fingerprint
 from proxy.core.idempotency import Claim, Subject
-from proxy.errors import BodyTooLarge, KeyMalformed, KeyMissing
+from proxy.errors import BodyTooLarge, KeyMalformed, KeyMissing, RequestTimeout
 from proxy.gather import Gathered, exhaust, gather
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 class Means:
     """What the policy of one route works with."""
 
-    __slots__ = ("clock", "count", "count_error", "idle", "ledger", "scope", "settings", "shadow", "upstream")
+    __slots__ = (
+        "_fields", "clock", "count", "count_error", "idle", "ledger", "scope", "settings", "shadow", "upstream",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,10 +55,19 @@ class Means:
         self.count = count  # by result
         self.count_error = count_error
         self.shadow = shadow
+        named = (upstream.name or settings.header).lower()
+        self._fields = frozenset({named, *upstream.names(settings)})  # in which the upstream may get a key
 
-    def resends(self, request: Request) -> bool:
-        """Whether a call whose outcome is not known may be made again, with the same key."""
-        return self.settings.on_unknown == "resend" and self.upstream.honours(request)
+    def resends(self, request: Request, asked: Asked) -> bool:
+        """Whether a call whose outcome is not known may be made again: the upstream gets the same key, and honours it.
+
+        SDKs make up a key of their own for each try, and send it beside that of the agent.
+        """
+        if self.settings.on_unknown != "resend":
+            return False
+        key = asked.upstream_key("")  # as long as the one that is sent
+        headers, honoured = self.upstream.send(request, key)
+        return honoured and all(value == key for lower, _, value in headers.fields if lower in self._fields)
 
 
 class Asked:
@@ -85,11 +96,15 @@ class Asked:
         return self.fingerprint
 
     async def spend(self, exchange: Exchange, clock: Clock) -> None:
-        """Read a body that is too large to be held, so that it can be compared: it will not be sent."""
+        """Read a body that is too large to be held, so that it can be compared: it will not be sent.
+
+        Raises RequestTimeout: it does not come as a whole, so that it cannot be compared.
+        """
         if self.fingerprint or self.spent:
             return
         self.spent = True
-        await exhaust(exchange, clock)
+        if await exhaust(exchange, clock) is Gathered.BROKEN:
+            raise RequestTimeout("The body of the request did not come as a whole.")
 
     def upstream_key(self, nonce: str) -> bytes:
         """The key as the upstream gets it; ``nonce`` is the record's."""
@@ -150,7 +165,7 @@ class Keys:
             settings.retain,
             settings.derive.window if asked.derived and settings.derive is not None else 0.0,
             token,  # a nonce too: there is no other like it
-            self._means.resends(request),
+            self._means.resends(request, asked),
             Subject(
                 exchange.api,
                 exchange.route,

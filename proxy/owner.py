@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 class Owner:
     """Of one call. ``effect`` is what the other policies learn of it."""
 
-    __slots__ = ("_asked", "_call", "_effect", "_exchange", "_means", "_what")
+    __slots__ = ("_asked", "_call", "_effect", "_exchange", "_headers", "_means", "_what")
 
     def __init__(self, means: Means, exchange: Exchange, effect: Effect, asked: Asked, call: Call) -> None:
         self._means = means
         self._exchange = exchange
+        self._headers = exchange.request.headers  # the agent's own: what is added for the upstream says nothing of it
         self._effect = effect
         self._asked = asked
         self._call = call
@@ -62,10 +63,12 @@ class Owner:
     def _failed(self, error: CallError | None, *, in_doubt: bool) -> None:
         if in_doubt:
             self._effect.unknown = True
-            self._conclude(Conclusion(Concluded.UNKNOWN))
+            self._conclude(Conclusion(Concluded.UNKNOWN, self._asked.compare()))
             return
-        shared = error is not None and not isinstance(error, AgentError)
-        self._call.land(Failed(error, None, "") if shared else RELEASED)
+        if error is None or isinstance(error, AgentError):
+            self._call.land(RELEASED)
+        else:
+            self._call.land(Failed(error.again(), None, ""))  # without its traceback, which holds all of this
         self._means.ledger.finish(self._call, Conclusion(Concluded.RELEASED))
 
     def _answered(self, response: Response) -> Response:
@@ -83,11 +86,14 @@ class Owner:
 
     def _spooled(self, response: Response) -> Response:
         """The answer for the agent, while its body is kept for others."""
-        stream = response.stream
+        exchange, stream = self._exchange, response.stream
         assert stream is not None  # noqa: S101 - the caller has looked
         head = Response(response.status, response.headers.copy(), response.reason)
         spool = Spool(stream, self._means.settings.max_body, self._means.idle, self._means.clock)
-        spool.thorough = True
+        if exchange.effect is None:
+            spool.on_reader_gone = spool.abandon  # mode: shadow; the agent's leaving ends it, as without a ledger
+        else:
+            spool.thorough = True
         led = Response(response.status, response.headers, response.reason, stream=spool.reader)
         spool.reader.on_end = led.end
         stream.attach(spool)
@@ -121,7 +127,7 @@ class Owner:
         if body is None or not self._call.awaited:
             return RELEASED
         response = Response(head.status, head.headers.copy(), head.reason, body)
-        return Failed(None, response, partition(self._exchange.request.headers))
+        return Failed(None, response, partition(self._headers))
 
     def __repr__(self) -> str:
         return f"<Owner of {self._call!r}>"

@@ -26,6 +26,7 @@ from proxy.keyed import Keys
 from proxy.ledger import RELEASED, Failed
 from proxy.model import Effect, Headers, Response
 from proxy.owner import Owner
+from proxy.spool import shared
 from proxy.stores.base import StoreError
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class Idempotency:
         exchange.outcome = "coalesced"
         copy = Response(response.status, response.headers.copy(), response.reason, response.body)
         copy.headers.add(b"Backstay-Outcome", b"coalesced")
-        return copy
+        return shared(copy, self._means.idle, self._clock)
 
     def _outcome(self, exchange: Exchange, asked: Asked, conclusion: Conclusion, result: str) -> Response:
         """The outcome of the same call, made before. Raises KeyReused, OutcomeUnknown, AnswerNotKept."""
@@ -244,7 +245,7 @@ class Idempotency:
         headers = Headers.of(*answer.headers)
         headers.add(b"Idempotent-Replayed", b"true")
         headers.add(b"Backstay-Outcome", b"replayed")
-        return Response(answer.status, headers, answer.reason, answer.body)
+        return shared(Response(answer.status, headers, answer.reason, answer.body), self._means.idle, self._clock)
 
     def _doubt(self, exchange: Exchange, conclusion: Conclusion, *, repeatable: bool) -> OutcomeUnknown:
         self._count["unknown"].value += 1

@@ -1,8 +1,8 @@
 """Tests of policies/idempotency.py: which calls it minds, what is replayed, and what each answer makes of a record.
 
 Beside it are tests of calls under way at once (test_idempotency_twins.py), of lost ones (.._lost.py), of those of other
-processes and of a ledger that is away (.._elsewhere.py), of bodies (.._bodies.py), of derived keys (.._derived.py) and
-of shadow mode (.._shadow.py).
+processes and of a ledger that is away (.._elsewhere.py), of requests with a body (.._bodies.py), of streams and broken
+answers (.._answers.py), of derived keys (.._derived.py) and of shadow mode (.._shadow.py).
 """
 
 from __future__ import annotations
