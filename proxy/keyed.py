@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 class Means:
     """What the policy of one route works with."""
 
-    __slots__ = (
-        "_fields", "clock", "count", "count_error", "idle", "ledger", "scope", "settings", "shadow", "upstream",
-    )  # fmt: skip
+    __slots__ = ("clock", "count", "count_error", "idle", "ledger", "scope", "settings", "shadow", "upstream")
 
     def __init__(
         self,
@@ -55,19 +53,12 @@ class Means:
         self.count = count  # by result
         self.count_error = count_error
         self.shadow = shadow
-        named = (upstream.name or settings.header).lower()
-        self._fields = frozenset({named, *upstream.names(settings)})  # in which the upstream may get a key
 
     def resends(self, request: Request, asked: Asked) -> bool:
-        """Whether a call whose outcome is not known may be made again: the upstream gets the same key, and honours it.
-
-        SDKs make up a key of their own for each try, and send it beside that of the agent.
-        """
+        """Whether a call whose outcome is not known may be made again: the upstream gets this key, and honours it."""
         if self.settings.on_unknown != "resend":
             return False
-        key = asked.upstream_key("")  # as long as the one that is sent
-        headers, honoured = self.upstream.send(request, key)
-        return honoured and all(value == key for lower, _, value in headers.fields if lower in self._fields)
+        return self.upstream.send(request, asked.upstream_key("")).honoured  # a key as long as the one to be sent
 
 
 class Asked:
