@@ -19,11 +19,19 @@ from proxy.core.idempotency import Answer, Claim, Concluded, Conclusion, Found, 
 SUBJECT: Final = Subject("stripe", "charges", "POST", "/v1/charges", "k")
 PERSON: Final = ""
 
-keys = st.sampled_from(["a", "b"])
+keys = st.sampled_from(["a", "a", "b"])
 leases = st.sampled_from([10.0, 60.0])
-retains = st.sampled_from([40.0, 600.0])
+retains = st.sampled_from([600.0, 600.0, 40.0])
 windows = st.sampled_from([0.0, 0.0, 25.0, 300.0])
-steps = st.sampled_from([0.0, 1.0, 9.0, 10.0, 11.0, 40.0, 60.0, 600.0])
+steps = st.sampled_from([10.0, 60.0, 9.0, 11.0, 40.0, 600.0])
+conclusions = st.builds(
+    lambda what, status, kept: Conclusion(
+        what, status=status, answer=Answer(status, b"", (), b"x") if kept and what is Concluded.DONE else None
+    ),
+    st.sampled_from(Concluded),
+    st.integers(200, 599),
+    st.booleans(),
+)
 
 Owner: TypeAlias = tuple[str, Claim]
 Outcome: TypeAlias = tuple[int, Answer | None]
@@ -85,6 +93,16 @@ class RecordMachine(RuleBasedStateMachine):
 
     @rule(target=owners, key=keys, resend=st.booleans(), lease=leases, retain=retains, window=windows)
     def reserve(self, key: str, resend: bool, lease: float, retain: float, window: float) -> Owner:
+        return self.ask(key, resend, lease, retain, window)
+
+    @rule(target=owners, key=keys, lease=leases)
+    def fall_silent_and_be_replaced(self, key: str, lease: float) -> Owner:
+        """What the other rules do too, but seldom one after the other."""
+        if key in self.known and self.known[key].done is None:
+            self.now = max(self.now, self.known[key].lease_until)
+        return self.ask(key, resend=True, lease=lease, retain=600.0, window=0.0)
+
+    def ask(self, key: str, resend: bool, lease: float, retain: float, window: float) -> Owner:
         number = next(self.numbers)
         claim = Claim(key, f"1-{number}", "f", lease, retain, window, f"n{number}", resend, SUBJECT)
         found, self.records[key] = rules.reserve(self.find(key), claim, self.now)
@@ -93,10 +111,8 @@ class RecordMachine(RuleBasedStateMachine):
             assert found is Found.OWNED
             until = self.now + (window or retain)
             self.known[key] = Known(claim.token, self.now + lease, until, retain, window > 0, claim.nonce)
-        elif found is Found.OWNED:
-            assert resend
-            assert known.done is None
-            assert not known.held(self.now)
+        elif resend and known.done is None and not known.held(self.now):
+            assert found is Found.OWNED
             known.owner, known.lease_until, known.doubt, known.ended = claim.token, self.now + lease, True, False
         else:
             expected = Found.RUNNING if known.held(self.now) else Found.UNKNOWN
@@ -130,26 +146,33 @@ class RecordMachine(RuleBasedStateMachine):
         self.known[key].hold(self.now)
         self.leases[key, claim.token] = self.now + lease
 
-    @rule(owner=owners, what=st.sampled_from(Concluded), status=st.integers(200, 599), kept=st.booleans())
-    def finish(self, owner: Owner, what: Concluded, status: int, kept: bool) -> None:
-        key, claim = owner
-        answer = Answer(status, b"", (), b"%d" % status) if kept and what is Concluded.DONE else None
-        conclusion = Conclusion(what, status=status, answer=answer)
+    @rule(owner=owners, conclusion=conclusions)
+    def anybody_finishes(self, owner: Owner, conclusion: Conclusion) -> None:
+        self.finish(owner[0], owner[1].token, conclusion)
+
+    @rule(key=keys, conclusion=conclusions)
+    def the_owner_finishes(self, key: str, conclusion: Conclusion) -> None:
+        if key in self.known and self.known[key].owner != PERSON:
+            self.finish(key, self.known[key].owner, conclusion)
+
+    def finish(self, key: str, token: str, conclusion: Conclusion) -> None:
         record, before = self.find(key), self.facts(key)
-        assert rules.finish(record, claim.token, conclusion, self.now) is self.owns(owner)
-        if record is None or not self.owns(owner) or self.known[key].done is not None:
+        owns = key in self.known and self.known[key].owner == token
+        assert rules.finish(record, token, conclusion, self.now) is owns
+        if record is None or not owns or self.known[key].done is not None:
             assert self.facts(key) == before
+            assert record is None or not owns or not rules.released(record, conclusion)
             return
         known = self.known[key]
-        self.leases.pop((key, claim.token), None)
-        assert rules.released(record, conclusion) is (what is Concluded.RELEASED and not known.doubt)
+        self.leases.pop((key, token), None)
+        assert rules.released(record, conclusion) is (conclusion.what is Concluded.RELEASED and not known.doubt)
         if rules.released(record, conclusion):
             self.free(key)
             return
         known.hold(self.now)
         known.ended = True
-        if what is Concluded.DONE:
-            known.done = (status, answer)
+        if conclusion.what is Concluded.DONE:
+            known.done = (conclusion.status, conclusion.answer)
 
     # --- people and time ------------------------------------------------------------------------------------
 
@@ -195,6 +218,7 @@ class RecordMachine(RuleBasedStateMachine):
     @invariant()
     def a_record_is_kept_for_as_long_as_was_said(self) -> None:
         for key, known in self.known.items():
+            assert self.records[key].until == known.until
             over = self.now >= known.until and not known.held(self.now)
             assert rules.expired(self.records[key], self.now) is over
 
