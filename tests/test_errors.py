@@ -101,3 +101,28 @@ def test_what_is_no_fault_of_the_upstreams_is_never_replaced() -> None:
 def test_only_if_cached_gets_the_status_that_http_asks_for() -> None:
     """A 504, although no gateway timed out (RFC 9111, 5.2.1.7): and it is the agent's wish, not a failure."""
     assert (NotCached.status, NotCached.source, NotCached.reason) == (504, "agent", "only_if_cached")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "reason", "source"),
+    [
+        (errors.KeyMissing, 400, "key_missing", "agent"),
+        (errors.KeyMalformed, 400, "key_malformed", "agent"),
+        (errors.KeyReused, 422, "key_reused", "agent"),
+        (errors.BodyTooLarge, 413, "body_too_large", "agent"),
+        (errors.InProgress, 409, "in_progress", "backstay"),
+        (errors.OutcomeUnknown, 409, "outcome_unknown", "backstay"),
+        (errors.AnswerNotKept, 409, "answer_not_kept", "backstay"),
+        (errors.LedgerDown, 503, "ledger_down", "backstay"),
+    ],
+)
+def test_a_call_that_must_happen_once_is_refused_in_so_many_words(
+    kind: type[CallError], status: int, reason: str, source: str
+) -> None:
+    """With the statuses of draft-ietf-httpapi-idempotency-key-header, and words that tell the three 409s apart.
+
+    No other answer stands in for it: the agent would take its call for made, or for not made.
+    """
+    assert (kind.status, kind.reason, kind.source) == (status, reason, source)
+    assert not kind.replaceable
+    assert not issubclass(kind, Refusal)

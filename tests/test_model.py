@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Timeout
-from proxy.model import LOWER, Attempt, Ending, Exchange, Headers, Request, Response, Stale, Verdict
+from proxy.model import LOWER, Attempt, Effect, Ending, Exchange, Headers, Request, Response, Stale, Verdict
 from tests.support.script import Flow
 
 NAMES = st.sampled_from([b"Accept", b"ACCEPT", b"Set-Cookie", b"x-a"])
@@ -198,3 +198,47 @@ def test_stale_says_whether_it_may_be_served_unasked() -> None:
     """Its representation tells how old it is and whether only a fallback may ask for it."""
     assert repr(Stale(lambda _: Response(200, Headers()), 40.0, permitted=True)) == "<Stale by 40 s>"
     assert repr(Stale(lambda _: Response(200, Headers()), 40.0, permitted=False)) == "<Stale by 40 s, on demand>"
+
+
+@pytest.mark.parametrize(("before", "in_branch"), [(False, False), (False, True), (True, False), (True, True)])
+def test_what_was_lost_in_a_branch_is_lost(before: bool, in_branch: bool) -> None:
+    """And what was lost before stays so: it makes a call one whose outcome is not known."""
+    exchange = Exchange(Request(b"POST", b"/a", Headers()), "stripe", "charges", 5.0)
+    assert not exchange.lost
+    branch = exchange.branch(exchange.request)
+    exchange.lost, branch.lost = before, in_branch
+    exchange.absorb(branch)
+    assert exchange.lost is (before or in_branch)
+
+
+def test_what_the_ledger_knows_of_a_call_is_not_true_of_its_branches() -> None:
+    """A call to another api on its behalf does not carry its key, and does not happen once because of it."""
+    exchange = Exchange(Request(b"POST", b"/a", Headers()), "stripe", "charges", 5.0)
+    exchange.effect = Effect(honoured=True, repeatable=True)
+    branch = exchange.branch(exchange.request)
+    assert branch.effect is None
+    exchange.absorb(branch)
+    assert exchange.effect is not None
+    assert (exchange.honoured, branch.honoured) == (True, False)
+
+
+@pytest.mark.parametrize("honoured", [False, True])
+def test_a_call_that_must_happen_once_goes_on_once_it_was_sent(honoured: bool) -> None:
+    """Whether or not the upstream honours its key; any other call ends with its agent."""
+    exchange = Exchange(Request(b"POST", b"/a", Headers()), "stripe", "charges", 5.0)
+    exchange.written = True
+    assert (exchange.honoured, exchange.persistent) == (False, False)
+    exchange.effect = Effect(honoured=honoured, repeatable=False)
+    assert (exchange.honoured, exchange.persistent) == (honoured, True)
+    exchange.written = False
+    assert not exchange.persistent
+
+
+def test_an_effect_says_what_it_means_for_repeats() -> None:
+    """Known until the contrary is told."""
+    effect = Effect(honoured=True, repeatable=False)
+    assert (effect.honoured, effect.repeatable, effect.unknown) == (True, False, False)
+    assert repr(effect) == "<Effect honoured>"
+    effect.unknown = True
+    assert repr(effect) == "<Effect honoured unknown>"
+    assert repr(Effect(honoured=False, repeatable=True)) == "<Effect>"
