@@ -30,13 +30,17 @@ from proxy.core.idempotency import (
     State,
     Subject,
 )
+from proxy.core.upstream_key import UpstreamKey
+from proxy.core.vendors import vendor_of
 from proxy.errors import AgentGone, CallError
+from proxy.keyed import Means
 from proxy.ledger import Ledger
 from proxy.ledgers import Ledgers
 from proxy.model import Attempt, Ending, Exchange, Headers, Proceed, Request, Response
 from proxy.stores.base import StoreError
 from proxy.stores.ledger import LedgerFull, LedgerStore
 from proxy.stores.ledger_memory import MemoryLedger
+from proxy.telemetry.metrics import Counter
 from proxy.wire.body import Body
 from tests.support.caching import Got, Torrent
 from tests.support.script import Rig, Script, Step
@@ -410,3 +414,46 @@ def claim(ident: str = "a" * 32, token: str = "t-1", **changes: Any) -> Claim:
         ident, token, "f", 60.0, 86400.0, 0.0, "nonce", False, Subject("vendor", "default", "POST", "/v1/pay", "one")
     )
     return plain._replace(**changes)
+
+
+# --- the parts of the policy by themselves ------------------------------------------------------------------------
+
+
+class Counts(defaultdict[str, Counter]):
+    """Counters by result, made as they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(Counter)
+
+    @property
+    def seen(self) -> dict[str, float]:
+        return {result: counter.value for result, counter in self.items() if counter.value}
+
+
+def means_of(clock: Clock, store: LedgerStore, *, host: str = "vendor.example", **settings: Any) -> Means:
+    """What the policy of one route works with."""
+    made = IdempotencySettings(**settings)
+    return Means(
+        clock,
+        made,
+        Ledger(store, clock, f"{next(_EPOCHS):012x}"),
+        UpstreamKey(made, vendor_of(host)),
+        scope=lambda exchange: "everybody",
+        idle=60.0,
+        count=Counts(),
+        count_error=lambda: None,
+        shadow=lambda decision: None,
+    )
+
+
+def call_of(
+    clock: Clock,
+    *fields: tuple[bytes, bytes],
+    body: bytes = PAYMENT,
+    stream: Torrent | None = None,
+    method: bytes = b"POST",
+) -> Exchange:
+    """A call of an agent."""
+    request = Request(method, b"/v1/pay", Headers.of(*fields), body=body)
+    request.stream = None if stream is None else stream.body
+    return Exchange(request, "vendor", "default", clock.now())
