@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -121,6 +122,15 @@ def test_a_key_is_honoured_where_the_vendor_says_so(host: str, call: bytes, hono
     """By method, and by path where not all of them are."""
     method, _, target = call.partition(b" ")
     assert known(host).honours(method, target) is honoured
+
+
+@pytest.mark.parametrize(
+    ("host", "seconds"),
+    [("api-m.paypal.com", 21_600.0), ("api.xero.com", 360.0), ("api.mollie.com", 3600.0), ("api.moov.io", math.inf)],
+)
+def test_a_vendor_knows_a_key_for_its_own_time(host: str, seconds: float) -> None:
+    """Of several the shortest: sent again after it, a call is another one."""
+    assert known(host).remembers == seconds
 
 
 @pytest.mark.parametrize(
