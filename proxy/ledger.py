@@ -131,7 +131,7 @@ class Ledger:
     def __init__(self, store: LedgerStore, clock: Clock, epoch: str) -> None:
         self.store = store
         self._clock = clock
-        self._epoch = epoch  # of this process
+        self._epoch = epoch  # of this ledger in this process
         self._number = 0  # of tokens
         self._calls: dict[str, Call] = {}  # by ident
         self._owed: dict[str, tuple[Call, Conclusion]] = {}  # by token: what the store is still to be told

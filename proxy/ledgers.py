@@ -42,6 +42,7 @@ class Ledgers:
         self._file: str | None = None  # path
         self._url: str | None = None  # of the shared one
         self._ledgers: dict[str, Ledger] = {}
+        self._made = 0  # each has tokens of its own: one that was let go may still be at work on the same records
         self._used: set[str] = set()  # in the present linking
         self._evicted = 0  # by ledgers that were let go: a counter does not fall
         registry.computed("backstay_idempotency_unknown_records", self._unknown)
@@ -63,7 +64,8 @@ class Ledgers:
         """The ledger of that name: memory, ledger or shared."""
         self._used.add(name)
         if name not in self._ledgers:
-            self._ledgers[name] = Ledger(self._store(name), self._clock, self._epoch)
+            self._made += 1
+            self._ledgers[name] = Ledger(self._store(name), self._clock, f"{self._epoch}-{self._made:x}")
         return self._ledgers[name]
 
     @property
