@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool
-from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from proxy.clock import Clock
 from proxy.core.idempotency import Claim, Concluded, Conclusion, Found, Record, Reserved
@@ -258,6 +258,8 @@ class RedisLedger:
         try:
             return await self._link.ask(what, work, *arguments)
         except Refused as error:
+            if isinstance(error.__cause__, OutOfMemoryError):
+                raise LedgerFull(self.name, what, error.why) from error
             if isinstance(error.__cause__, ReadOnlyError) or any(word in error.why for word in _UNWRITABLE):
                 self._link.fall(error.why)
             raise

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.idempotency import Answer, Record, State, Subject
@@ -58,6 +58,7 @@ def test_a_record_comes_back() -> None:
     assert (record.retain, record.until) == (86_400.0, 1_700_086_400.25)
 
 
+@settings(deadline=None)
 @given(subject=st.builds(Subject, TEXT, TEXT, TEXT, TEXT, TEXT), answer=ANSWERS)
 def test_whatever_an_answer_holds_comes_back(subject: Subject, answer: Answer) -> None:
     """Byte for byte."""
@@ -71,6 +72,7 @@ def test_an_answer_may_be_left_out() -> None:
     assert record_of(IDENT, fields({"status": b"0"})).status == 0
 
 
+@settings(deadline=None)
 @given(place=st.integers(0, len(answer_of(IDENT, ANSWER)) - 1), flipped=st.integers(1, 255))
 def test_no_byte_of_an_answer_can_change_unseen(place: int, flipped: int) -> None:
     """Whatever happened to it on the way."""
@@ -80,6 +82,7 @@ def test_no_byte_of_an_answer_can_change_unseen(place: int, flipped: int) -> Non
         with_answer(bytes(data))
 
 
+@settings(deadline=None)
 @given(length=st.integers(0, len(answer_of(IDENT, ANSWER)) - 1))
 def test_an_answer_that_was_cut_is_none(length: int) -> None:
     """A part of a body is no body."""

@@ -158,7 +158,7 @@ async def test_the_server_is_never_scanned(redis_server: RedisServer, store: Red
 
 async def test_each_transition_is_one_round_trip(redis_server: RedisServer, store: RedisLedger) -> None:
     """Once the time of the server is known."""
-    await store.recount()
+    await store._link._beginning
     redis_server.ask("CONFIG", "RESETSTAT")
     await store.reserve(claim())
     await store.renew(named("k"), "e1-1", 60.0)

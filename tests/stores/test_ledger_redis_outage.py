@@ -14,6 +14,7 @@ import pytest
 
 from proxy.core.idempotency import Found, State
 from proxy.stores.base import StoreError
+from proxy.stores.ledger import LedgerFull
 from proxy.stores.ledger_redis import RedisLedger
 from tests.stores.ledger_suite import RELEASED, UNKNOWN, claim, done, named, seen, tell
 from tests.support.answers import GENEROUS, until
@@ -29,7 +30,7 @@ PAUSE = 0.05  # seconds between two greetings
 async def bench(redis_server: RedisServer) -> AsyncIterator[RedisBench]:
     """Its stores are patient until they are told to ``hurry``, and ask soon whether the server is back."""
     bench = RedisBench(redis_server, pause=PAUSE)
-    await bench.store.recount()
+    await bench.store._link._beginning
     yield bench
     redis_server.resume()
     await bench.close()
@@ -343,6 +344,7 @@ async def test_an_answer_that_comes_too_late_is_nobodys(redis_server: RedisServe
 async def test_close_finishes_what_was_begun(redis_server: RedisServer, bench: RedisBench) -> None:
     """What a call's owner tells at the end of the process is heard."""
     store = bench.make()
+    await store._link._beginning
     await store.reserve(claim())
     redis_server.pause()
     telling = asyncio.create_task(tell(store, done()))
@@ -428,6 +430,26 @@ async def test_a_server_that_talks_nonsense_is_away(reply: bytes, bench: RedisBe
         for work in (store.reserve(claim()), tell(store, done()), store.unsettled(api=None, limit=1)):
             assert (await refused(work)).startswith("redis: ")
         await until(lambda: not store.up)
+        await store.close()
+
+
+async def test_a_server_that_refuses_every_command_for_want_of_memory_is_full(bench: RedisBench) -> None:
+    """Some do, instead of refusing what a script would write."""
+    greeting = b"*1\r\n$29\r\n1700000000.000000 0 0 counted\r\n"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            full = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+            told = greeting if b"count" in data else full if b"reserve" in data else b"-ERR no\r\n" * 6
+            writer.write(told)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        store = bench.make(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(LedgerFull, match="redis: reserve: command not allowed"):
+            await store.reserve(claim())
+        assert store.up
         await store.close()
 
 

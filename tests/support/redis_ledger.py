@@ -52,7 +52,8 @@ class RedisBench:
         self.store = self.make(**settings)
 
     def make(self, url: str = "", **settings: Any) -> RedisLedger:
-        self._made.append(RedisLedger(url or self.server.url, self._clock, **{"limit": GENEROUS, **settings}))
+        patient = {"limit": GENEROUS, "refresh": 10 * GENEROUS, **settings}
+        self._made.append(RedisLedger(url or self.server.url, self._clock, **patient))
         return self._made[-1]
 
     async def second(self) -> RedisLedger:
