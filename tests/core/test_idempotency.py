@@ -38,6 +38,10 @@ OWNER: Final = "1-1"
 OTHER: Final = "1-2"
 NOBODY: Final = ""
 ANSWER: Final = Answer(201, b"Created", ((b"Content-Type", b"text/plain"),), b"paid")
+FACTS: Final = (
+    "answer", "created", "doubt", "fingerprint", "ident", "lease_until", "nonce", "number", "retain", "state",
+    "status", "subject", "token", "until", "windowed",
+)  # fmt: skip
 KINDS: Final = {"absent", "running", "lapsed", "done", "unknown", "running in doubt", "unknown in doubt"}
 
 DONE: Final = Conclusion(Concluded.DONE, status=201, answer=ANSWER)
@@ -76,7 +80,7 @@ def there(kind: str, *, window: float = 0.0, fingerprint: str = "f") -> Record:
 
 
 def facts(record: Record | None) -> dict[str, Any]:
-    return {} if record is None else {name: getattr(record, name) for name in Record.__slots__}
+    return {} if record is None else {name: getattr(record, name) for name in FACTS}
 
 
 def kind_of(record: Record | None) -> str:

@@ -18,6 +18,10 @@ from proxy.core.idempotency import Answer, Claim, Concluded, Conclusion, Found, 
 
 SUBJECT: Final = Subject("stripe", "charges", "POST", "/v1/charges", "k")
 PERSON: Final = ""
+FACTS: Final = (
+    "answer", "created", "doubt", "fingerprint", "ident", "lease_until", "nonce", "number", "retain", "state",
+    "status", "subject", "token", "until", "windowed",
+)  # fmt: skip
 
 keys = st.sampled_from(["a", "a", "b"])
 leases = st.sampled_from([10.0, 60.0])
@@ -83,7 +87,7 @@ class RecordMachine(RuleBasedStateMachine):
 
     def facts(self, key: str) -> dict[str, Any]:
         record = self.records.get(key)
-        return {} if record is None else {name: getattr(record, name) for name in Record.__slots__}
+        return {} if record is None else {name: getattr(record, name) for name in FACTS}
 
     def owns(self, owner: Owner) -> bool:
         key, claim = owner
