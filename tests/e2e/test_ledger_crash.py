@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -214,3 +215,28 @@ def test_what_nobody_knows_is_listed_for_people(scene: Scene, api: Api) -> None:
     listed = {str(record["key"]) for record in unsettled(scene.sidecar)}
     assert {key for key in listed if key.startswith(api.name)} == expected
     assert scene.bank(api).doubles == {}
+
+
+def test_what_is_cut_at_the_end_of_draining_is_not_known(start: Start, tmp_path: Path) -> None:
+    """A process that waits no longer sends nothing again, whether the agent of a call has waited or has left."""
+    gates = {"stays": Gate(), "leaves": Gate()}
+    with Bank() as bank, ExitStack() as stack:
+        api = {"url": bank.url, "idempotency": {"store": "ledger"}}
+        stores = {"ledger": f"sqlite:{tmp_path / 'ledger.db'}"}
+        configuration = document({"bank": api}, stores=stores, drain={"timeout": "200ms"})
+        sidecar = start(configuration)
+        agents = {key: stack.enter_context(sidecar.connect()) for key in gates}
+        for key, gate in gates.items():
+            bank.plan(f"/pay/{key}", waits(gate))
+            agents[key].sendall(payment(f"/bank/pay/{key}", key))
+            gate.wait_reached()
+        agents["leaves"].close()
+        wait_until(lambda: sidecar.value("backstay_agent_connections") == 1, "its leaving")
+        sidecar.terminate()
+        assert sidecar.wait() == 0
+        assert sidecar.wait_log("stopped")["cut"] == 2
+        after = start(configuration)
+        for key, gate in gates.items():
+            gate.open()
+            assert ended(pay(after, f"/bank/pay/{key}", key)) == (409, "outcome_unknown")
+        assert len(bank.asked) == 2
