@@ -288,12 +288,18 @@ class Stale:
         return f"<Stale by {self.staleness:.0f} s{'' if self.permitted else ', on demand'}>"
 
 
+def _never(status: int) -> bool:
+    del status
+    return False
+
+
 class Effect:
     """What the ledger knows of a call that must happen once, for those who might repeat it or replace its answer."""
 
-    __slots__ = ("honoured", "repeatable", "unknown")
+    __slots__ = ("doubtful", "honoured", "repeatable", "unknown")
 
-    def __init__(self, *, honoured: bool, repeatable: bool) -> None:
+    def __init__(self, *, honoured: bool, repeatable: bool, doubtful: Callable[[int], bool] = _never) -> None:
+        self.doubtful = doubtful  # whether it may have been carried out, given the status of an answer
         self.honoured = honoured  # the upstream knows its key, and will not carry it out twice
         self.repeatable = repeatable  # the agent may make it again although its outcome is not known
         self.unknown = False  # nobody knows whether it was carried out: nothing may stand in for its answer

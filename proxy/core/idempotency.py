@@ -307,9 +307,9 @@ def concluded(rules: StoreErrors, status: int, *, lost: bool) -> Concluded:
     return Concluded.UNKNOWN if status >= 500 else Concluded.DONE
 
 
-def leaves_doubt(status: int) -> bool:
-    """Whether an answer that is given up for another attempt leaves it open what became of the call."""
-    return status >= 500 and status not in RELEASING
+def leaves_doubt(rules: StoreErrors, status: int) -> bool:
+    """Whether a call may have been carried out of which this answer is given up for another attempt."""
+    return concluded(rules, status, lost=False) is not Concluded.RELEASED
 
 
 def _within(ranges: Ranges, status: int) -> bool:

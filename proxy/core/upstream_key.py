@@ -7,7 +7,7 @@ side: only a vendor of the table (core/vendors.py), or the operator's word (``up
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from proxy.model import Headers
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from proxy.core.idempotency import IdempotencySettings
     from proxy.core.vendors import Vendor
     from proxy.model import Request
+
+
+_BY_DEFAULT: Final = 86400.0  # seconds for which a vendor is believed to know a key, if it names no time
 
 
 class Sent(NamedTuple):
@@ -55,9 +58,9 @@ class UpstreamKey:
     @property
     def remembered(self) -> float:
         """Seconds from the first call for which a key counts."""
-        if self._declared or self._vendor is None or not self._vendor.remembers:
+        if self._declared or self._vendor is None:
             return math.inf
-        return self._vendor.remembers
+        return self._vendor.remembers or _BY_DEFAULT
 
     def honours(self, request: Request, key: bytes) -> bool:
         """Whether a call is not carried out twice if it comes again with ``key``.

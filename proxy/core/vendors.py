@@ -118,9 +118,9 @@ VENDORS: Final = (
     # Only answers to what was carried out are remembered, and those whatever the path. By API key.
     Vendor("Modern Treasury", ("app.moderntreasury.com",), b"Idempotency-Key", _POST, _ANY_LENGTH, _DAY),
     # At most one object for each key, with no end named.
-    Vendor("Increase", ("api.increase.com", "sandbox.increase.com"), b"Idempotency-Key", _POST, 200, 0.0),
+    Vendor("Increase", ("api.increase.com", "sandbox.increase.com"), b"Idempotency-Key", _POST, 200, math.inf),
     Vendor(
-        "Column", ("api.column.com",), b"Idempotency-Key", _POST, 255, 0.0,
+        "Column", ("api.column.com",), b"Idempotency-Key", _POST, 255, math.inf,
         _only(
             "/bank-accounts", "/bank-accounts/*/account-numbers", "/entities/business", "/entities/person", "/loans",
             "/loans/disbursements", "/loans/payments", "/transfers/ach", "/transfers/ach/*/reverse", "/transfers/book",
@@ -141,8 +141,8 @@ VENDORS: Final = (
     Vendor("Resend", ("api.resend.com",), b"Idempotency-Key", _POST, 256, _DAY, _only("/emails", "/emails/batch")),
     Vendor("Courier", ("api.courier.com",), b"Idempotency-Key", _POST, _ANY_LENGTH, _DAY),
     Vendor("Knock", ("api.knock.app",), b"Idempotency-Key", _POST, 255, _DAY, _only("/v1/workflows/*/trigger")),
-    # Only successes are remembered, for "up to" 12 hours, which is no promise.
-    Vendor("Svix", ("*.svix.com",), b"Idempotency-Key", _POST, _ANY_LENGTH, 0.0),
+    # Only successes are remembered.
+    Vendor("Svix", ("*.svix.com",), b"Idempotency-Key", _POST, _ANY_LENGTH, 12 * _HOUR),
     # What is printed and sent.
     Vendor(
         "Lob", ("api.lob.com",), b"Idempotency-Key", _POST, 256, _DAY,

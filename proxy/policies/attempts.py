@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proxy.core import retry
-from proxy.core.idempotency import leaves_doubt
 from proxy.core.retry_after import retry_after
 from proxy.errors import CallError, Refusal
 from proxy.model import Attempt, Ending, Verdict
@@ -118,7 +117,7 @@ class Retry(Attempts):
             if delay is None:
                 return self._give_up(response, failure, reason, aside)
             if response is not None:
-                exchange.lost |= leaves_doubt(response.status)
+                exchange.lost |= exchange.effect is not None and exchange.effect.doubtful(response.status)
                 response.discard()
                 aside = response if response.stream is None else aside
             await self._clock.sleep(delay)

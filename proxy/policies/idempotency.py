@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.credentials import partition
-from proxy.core.idempotency import Concluded, Conclusion, Found
+from proxy.core.idempotency import Concluded, Conclusion, Found, leaves_doubt
 from proxy.core.methods import unsafe
 from proxy.errors import AgentError, AnswerNotKept, InProgress, KeyReused, LedgerDown, OutcomeUnknown
 from proxy.keyed import Keys
@@ -48,7 +48,7 @@ _SETTLED: Final = "A person has confirmed that it was carried out."
 class Idempotency:
     """See the module."""
 
-    __slots__ = ("_clock", "_count", "_keys", "_ledger", "_means", "_shadowed")
+    __slots__ = ("_clock", "_count", "_doubtful", "_keys", "_ledger", "_means", "_shadowed")
 
     def __init__(self, means: Means) -> None:
         self._means = means
@@ -56,6 +56,7 @@ class Idempotency:
         self._ledger = means.ledger
         self._count = means.count
         self._keys = Keys(means)
+        self._doubtful = partial(leaves_doubt, means.settings.store_errors)
         self._shadowed = means.settings.mode == "shadow"
 
     async def __call__(self, exchange: Exchange, proceed: Proceed, /) -> Response:
@@ -175,7 +176,7 @@ class Idempotency:
         request = exchange.request
         before = request.headers
         headers, honoured = self._means.upstream.send(request, asked.upstream_key(nonce))
-        exchange.effect = effect = Effect(honoured=honoured, repeatable=call.claim.resend)
+        exchange.effect = effect = Effect(honoured=honoured, repeatable=call.claim.resend, doubtful=self._doubtful)
         owner = Owner(self._means, exchange, effect, asked, call)
         request.headers = headers
         try:

@@ -436,11 +436,11 @@ def test_a_call_after_a_lost_one_is_never_released(status: int, low: int, high: 
 
 
 def test_what_an_answer_that_is_given_up_leaves_open() -> None:
-    """A 5xx may come from behind the work; a status that says that nothing was done does not."""
-    assert [status for status in range(100, 600) if leaves_doubt(status)] == [
-        status for status in range(500, 600) if status != 503
-    ]
-    assert not any(leaves_doubt(status) for status in RELEASING)
+    """Only a status that says that nothing was done ends the doubt, be it the operator who says so."""
+    plain = StoreErrors()
+    assert [status for status in range(100, 600) if not leaves_doubt(plain, status)] == sorted(RELEASING)
+    ours = StoreErrors(released=((500, 500),), unknown=((429, 429),), done=((503, 503),))
+    assert [leaves_doubt(ours, status) for status in (500, 429, 503)] == [False, True, True]
 
 
 def test_settings_are_careful_by_default() -> None:
