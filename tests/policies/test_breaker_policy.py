@@ -11,8 +11,8 @@ from proxy.clock import Clock
 from proxy.core.breaker import Breaker, BreakerSettings, State
 from proxy.core.bucket import RateSettings
 from proxy.core.retry import RetrySettings
-from proxy.errors import CircuitOpen, ConnectionReset, PoolExhausted
-from proxy.model import Ending
+from proxy.errors import CallError, CircuitOpen, ConnectionReset, PoolExhausted
+from proxy.model import Effect, Ending
 from tests.support.script import Flow, Rig, Script, answers, fails, hangs, streams
 from tests.support.virtual import turn
 
@@ -165,6 +165,21 @@ async def test_a_call_that_was_declared_safe_probes_like_a_safe_one(rig: Rig, cl
     await rig.call(proceed)
     await asyncio.sleep(8.8)
     assert await rig.call(declared, b"POST") == 200
+
+
+@pytest.mark.parametrize(("honoured", "seen"), [(True, 200), (False, "circuit_open")])
+async def test_a_call_whose_key_is_honoured_probes_like_a_safe_one(
+    rig: Rig, clock: Clock, honoured: bool, seen: int | str
+) -> None:
+    """It does no harm if it is lost: it can be made again."""
+    proceed = await to_half_open(rig, Script(clock, answers(200)))
+    exchange = rig.exchange(b"POST")
+    exchange.effect = Effect(honoured=honoured, repeatable=False)
+    try:
+        got: int | str = (await proceed(exchange)).status
+    except CallError as error:
+        got = error.reason
+    assert got == seen
 
 
 # --- what it is told ----------------------------------------------------------------------------------------

@@ -115,6 +115,34 @@ async def test_drain_delivers_an_answer_that_is_read_slowly(wire: Wire) -> None:
     assert await drain == 0
 
 
+@pytest.mark.virtual_time
+async def test_drain_waits_for_calls_that_no_connection_waits_for(wire: Wire) -> None:
+    """They must come to their end, though their agents have left; then it ends at once."""
+    await wire.start(OK)
+    listener, left = wire.stack.listener, [1, 1]
+    listener.pending = lambda: len(left)
+    began = wire.clock.now()
+    drain = wire.clock.loop.create_task(listener.drain(60.0))
+    for _ in range(2):
+        await wire.clock.sleep(10.0)
+        assert not drain.done()
+        left.pop()
+    assert await drain == 0
+    assert 20.0 <= wire.clock.now() - began <= 21.5
+
+
+@pytest.mark.virtual_time
+async def test_drain_cuts_calls_that_no_connection_waits_for(wire: Wire) -> None:
+    """Past its time they are counted as cut; those that a connection waits for too are counted once."""
+    agent = await wire.start(mute)
+    await agent.send(GET)
+    await until(lambda: wire.vendor.received != b"")
+    listener = wire.stack.listener
+    listener.pending = lambda: 3
+    assert await listener.drain(10.0) == 3
+    listener.pending = lambda: 0
+
+
 async def test_pipelined_requests_in_drain(wire: Wire) -> None:
     """The answer that says close is the last; what was pipelined behind it can be sent again elsewhere."""
     event, script = released()

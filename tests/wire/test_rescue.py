@@ -10,16 +10,23 @@ import pytest
 
 from proxy import errors
 from proxy.errors import (
+    AnswerNotKept,
     CallError,
     CircuitOpen,
     ConnectFailed,
     ConnectionReset,
+    InProgress,
     Internal,
+    KeyMalformed,
+    KeyMissing,
+    KeyReused,
+    LedgerDown,
     NotCached,
+    OutcomeUnknown,
     RateLimited,
     Timeout,
 )
-from proxy.model import Exchange, Headers, Request
+from proxy.model import Effect, Exchange, Headers, Request
 from proxy.wire.rescue import rescue
 
 
@@ -114,3 +121,64 @@ def test_only_if_cached_is_told_what_to_leave_out() -> None:
     response = rescue(NotCached(), exchange_of())
     assert "only-if-cached" in json.loads(response.body)["advice"]
     assert response.headers.get(b"x-should-retry") == b"false"
+
+
+# --- calls that must happen once ----------------------------------------------------------------------------------
+
+
+def once(*, unknown: bool, repeatable: bool = False) -> Exchange:
+    exchange = exchange_of(b"POST")
+    exchange.effect = Effect(honoured=repeatable, repeatable=repeatable)
+    exchange.effect.unknown = unknown
+    return exchange
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "again", "words"),
+    [
+        (KeyMissing(), 400, False, ["a new one for each new call", "the same one when it is repeated"]),
+        (KeyMalformed(), 400, False, ["another key", "UUID"]),
+        (KeyReused(), 422, False, ["earlier call with other contents", "with a new key"]),
+        (InProgress(retry_after=1.0), 409, True, ["Do not send it with another key", "in 1 s"]),
+        (OutcomeUnknown(), 409, False, ["Do not send it again", "look up at the weather API"]),
+        (AnswerNotKept(), 409, False, ["was carried out", "look up the result"]),
+        (LedgerDown(retry_after=1.0), 503, True, ["was not sent", "with the same key, in 1 s"]),
+    ],
+)
+def test_what_an_agent_is_to_do_about_its_key(error: CallError, status: int, again: bool, words: list[str]) -> None:
+    """In words that it can act on, and to its SDK in theirs: only what would do no harm may be repeated."""
+    response = rescue(error, once(unknown=False))
+    advice = json.loads(response.body)["advice"]
+    assert response.status == status
+    assert [word for word in words if word not in advice] == []
+    assert (response.headers.get(b"retry-after") == b"1") is again
+    assert (response.headers.get(b"x-should-retry") is None) is again
+
+
+@pytest.mark.parametrize("error", [ConnectionReset(), Timeout(), OutcomeUnknown()])
+def test_an_outcome_that_is_not_known_is_said_to_be_so(error: CallError) -> None:
+    """As a member, for whoever does not read the advice."""
+    response = rescue(error, once(unknown=True))
+    problem = json.loads(response.body)
+    assert problem["outcome"] == "unknown"
+    assert "carried out" in problem["advice"]
+    assert response.headers.get(b"x-should-retry") == b"false"
+    assert "outcome" not in problem_of(error, once(unknown=False))
+    assert "outcome" not in problem_of(error)
+
+
+@pytest.mark.parametrize("error", [ConnectionReset(), Timeout(), OutcomeUnknown(retry_after=1.0)])
+def test_what_may_be_made_again_is_to_be_sent_again(error: CallError) -> None:
+    """on_unknown: resend; SDKs may do so by themselves."""
+    response = rescue(error, once(unknown=True, repeatable=True))
+    problem = json.loads(response.body)
+    assert (problem["outcome"], "with the same key" in problem["advice"]) == ("unknown", True)
+    assert "twice" in problem["advice"]
+    assert b"x-should-retry" not in response.headers
+
+
+def test_what_is_known_is_not_to_be_made_again_because_it_could_be() -> None:
+    """Only a call whose outcome is not known is made again with its key."""
+    response = rescue(KeyReused(), once(unknown=False, repeatable=True))
+    assert response.headers.get(b"x-should-retry") == b"false"
+    assert "other contents" in json.loads(response.body)["advice"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from proxy.clock import Clock
-from proxy.errors import CallError, PoolExhausted
-from proxy.model import Chain, Ending, Exchange, Headers, Request, Response
+from proxy.errors import AgentGone, CallError, ConnectionReset, PoolExhausted
+from proxy.model import Chain, Effect, Ending, Exchange, Headers, Request, Response
 from proxy.wire.body import Body
 from proxy.wire.server import BODY_IDLE_SECONDS, AgentConnection
 from tests.support import virtual
@@ -169,6 +169,128 @@ def test_a_stream_after_the_agent_left_in_the_same_moment() -> None:
         assert stage.transport.written == b""
 
     virtual.run(scenario)
+
+
+# --- calls that must happen once ----------------------------------------------------------------------------
+
+
+async def once(stage: Stage, raw: bytes = GET, *, written: bool = True) -> Exchange:
+    """Make a call that must happen once; ``written``: it has been sent."""
+    await stage.ask(raw)
+    exchange = stage.door.exchanges[-1]
+    exchange.effect, exchange.written = Effect(honoured=False, repeatable=False), written
+    return exchange
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_call_that_must_happen_once_goes_on_without_its_agent(streams: bool) -> None:
+    """Once it has been sent. Its answer goes nowhere, but that it has come to its end is known."""
+
+    async def scenario(clock: Clock) -> None:
+        stage = Stage(clock)
+        await once(stage)
+        stage.connection.connection_lost(None)
+        await clock.sleep(600.0)
+        assert not stage.door.answers[0].cancelled()
+        await stage.answer(stage.streaming() if streams else whole())
+        assert (stage.transport.written, stage.connection.state, stage.door.left) == (b"", "closed", 1)
+        assert stage.upstream.abandoned is streams, "nobody reads it: whoever keeps it has its own way"
+
+    virtual.run(scenario)
+
+
+def test_a_call_that_must_happen_once_may_fail_without_its_agent() -> None:
+    """Nobody is told, and nothing is logged."""
+
+    async def scenario(clock: Clock) -> None:
+        stage = Stage(clock)
+        await once(stage)
+        stage.connection.connection_lost(None)
+        stage.door.answers[0].set_exception(ConnectionReset())
+        await virtual.turn()
+        assert stage.transport.written == b""
+
+    virtual.run(scenario)
+
+
+@pytest.mark.parametrize(("written", "has_effect"), [(False, True), (True, False)])
+def test_any_other_call_ends_with_its_agent(written: bool, has_effect: bool) -> None:
+    """One that was not sent yet, or that no ledger has a record of."""
+
+    async def scenario(clock: Clock) -> None:
+        stage = Stage(clock)
+        exchange = await once(stage, written=written)
+        if not has_effect:
+            exchange.effect = None
+        stage.connection.connection_lost(None)
+        await virtual.turn()
+        assert stage.door.answers[0].cancelled()
+
+    virtual.run(scenario)
+
+
+def test_a_body_that_will_not_come_is_said_to_a_call_that_goes_on() -> None:
+    """An agent that leaves within its upload takes the call with it: there is nothing to go on with."""
+
+    async def scenario(clock: Clock) -> None:
+        stage = Stage(clock)
+        exchange = await once(stage, b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+        stage.connection.connection_lost(None)
+        stream = exchange.request.stream
+        assert stream is not None
+        assert isinstance(stream, Body)
+        assert (stream.ended, stream.complete, type(stream.error)) == (True, False, AgentGone)
+        await stage.answer(whole())
+
+    virtual.run(scenario)
+
+
+def test_nothing_is_said_to_an_agent_that_has_left() -> None:
+    """Informational answers neither."""
+
+    async def scenario(clock: Clock) -> None:
+        stage = Stage(clock)
+        exchange = await once(stage)
+        stage.connection.connection_lost(None)
+        assert exchange.inform is not None
+        exchange.inform(103, Headers())
+        await stage.answer(whole())
+        assert stage.transport.written == b""
+
+    virtual.run(scenario)
+
+
+def test_the_call_after_one_that_must_happen_once_is_any_other() -> None:
+    """What held for that one does not hold for the next on the connection."""
+
+    async def scenario(clock: Clock) -> None:
+        stage = Stage(clock)
+        await once(stage)
+        await stage.answer(whole())
+        await stage.ask()
+        stage.connection.connection_lost(None)
+        await virtual.turn()
+        assert stage.door.answers[1].cancelled()
+
+    virtual.run(scenario)
+
+
+def test_an_agent_that_leaves_within_the_answer_leaves_it_to_whoever_keeps_it() -> None:
+    """The stream is given up by its reader, no more."""
+
+    async def scenario(clock: Clock) -> None:
+        stage = Stage(clock)
+        await once(stage)
+        response = stage.streaming()
+        await stage.answer(response)
+        stage.body.feed(b"ab")
+        stage.connection.connection_lost(None)
+        assert (response.ending, stage.upstream.abandoned) == (Ending.ABANDONED, True)
+
+    virtual.run(scenario)
+
+
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_fields_of_1xx() -> None:
