@@ -173,7 +173,7 @@ class App:
             await self.reload()
         self.ready = False
         seconds = self.config.drain_timeout
-        _log.info("draining", extra={"timeout": seconds, "busy": self.listener.busy})
+        _log.info("draining", extra={"timeout": seconds, "busy": self.listener.under_way})
         drain = self.clock.spawn(self.listener.drain(seconds), "drain")
         second = self.clock.spawn(self._second_stop(), "second signal")
         await asyncio.wait({drain, second}, return_when=asyncio.FIRST_COMPLETED)

@@ -219,7 +219,7 @@ class Idempotency:
     def _fail(self, exchange: Exchange, failed: Failed) -> Response:
         """The failure of the call of another one, which was not carried out. Raises its error."""
         error, response = failed.error, failed.response
-        self._count["joined"].value += 1
+        self._count["refused" if isinstance(error, LedgerDown) else "joined"].value += 1
         exchange.written = True  # by the other call: nobody may take this one to another api on top of that
         if response is None:
             assert error is not None  # noqa: S101 - a failure is one or the other

@@ -122,6 +122,11 @@ class Listener:
         return sum(not each.at_rest for each in self._connections)
 
     @property
+    def under_way(self) -> int:
+        """Exchanges that are not over, those included whose agents have left."""
+        return max(self.busy, self.pending())
+
+    @property
     def connections(self) -> int:
         """Connections of agents."""
         return len(self._connections)
@@ -144,7 +149,7 @@ class Listener:
         """Wait until nothing has been under way for a moment, at most until ``until``."""
         quiet_since = self.clock.now()
         while (now := self.clock.now()) < until:
-            if self.busy or self.pending():
+            if self.under_way:
                 quiet_since = now
             elif now - quiet_since >= _QUIET_SECONDS:
                 return
@@ -154,7 +159,7 @@ class Listener:
         """Stop listening and cut every connection; returns how many had an exchange under way."""
         if self._server is not None:
             self._server.close()
-        cut = max(self.busy, self.pending())
+        cut = self.under_way
         for connection in (*self._connections, *self._excess):
             connection.shut()
         return cut
