@@ -200,6 +200,22 @@ def test_a_reservation_that_was_asked_for_again_is_not_given_back() -> None:
     scene(scenario)
 
 
+def test_what_was_answered_at_last_is_not_given_back() -> None:
+    """It is somebody else's."""
+
+    async def scenario(desk: Desk) -> None:
+        await desk.remote.records.reserve(claim("a" * 32, "other"))
+        desk.remote.plan("reserve", loses)
+        call = desk.open()
+        with pytest.raises(StoreError):
+            await desk.ledger.reserve(call)
+        assert (await desk.ledger.reserve(call)).found is Found.RUNNING
+        desk.ledger.close(call, RELEASED)
+        assert repr(desk.ledger) == "<Ledger in remote, 0 under way, 0 owed>"
+
+    scene(scenario)
+
+
 @pytest.mark.parametrize("plan", [held, slow])
 def test_whoever_asks_may_go_while_the_store_is_at_it(plan: Callable[[asyncio.Event], Plan]) -> None:
     """What it reserves for them then is given back at once."""

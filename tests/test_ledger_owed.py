@@ -169,7 +169,9 @@ def test_no_more_is_owed_than_can_be_told() -> None:
 
 
 @pytest.mark.parametrize("plan", [fails, loses])
-def test_a_call_that_is_made_all_the_same_is_known_here_and_told_at_its_end(plan: Plan) -> None:
+def test_a_call_that_is_made_all_the_same_is_known_here_and_told_at_its_end(
+    plan: Plan, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nobody is told meanwhile that it was released; at the end it is recorded, reserved or not."""
 
     async def scenario(desk: Desk) -> None:
@@ -187,6 +189,7 @@ def test_a_call_that_is_made_all_the_same_is_known_here_and_told_at_its_end(plan
         assert (record.state, record.answer, len(desk.ledger)) == (State.DONE, DONE.answer, 0)
 
     scene(scenario)
+    assert caplog.records == [], "nobody has settled what was not reserved"
 
 
 def test_one_that_ended_while_the_store_was_away_is_recorded_when_it_is_back() -> None:

@@ -351,6 +351,10 @@ class Remote:
     def plan(self, what: str, *plans: Plan) -> None:
         self._plans[what].extend(plans)
 
+    def forget_plans(self) -> None:
+        """From now on it goes as it should."""
+        self._plans.clear()
+
     def go(self) -> None:
         """It goes away: it cannot be asked."""
         self.up, self.why = False, "away"
