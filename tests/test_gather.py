@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.clock import Clock
 from proxy.errors import BadRequest
-from proxy.gather import Gathered, exhaust, gather
+from proxy.gather import Gathered, _Collector, exhaust, gather
 from proxy.model import Ending, Exchange, Headers
 from proxy.wire.body import HIGH_WATER
 from tests.support import virtual
@@ -200,7 +200,9 @@ def test_a_body_that_is_exhausted_is_held_by_nobody() -> None:
         assert torrent.reading
         torrent.feed(b"d" * HIGH_WATER)
         torrent.feed(b"e")
-        assert torrent.body._kept_size == 0
+        taker = torrent.body._sink
+        assert isinstance(taker, _Collector)
+        assert (torrent.body._kept_size, taker.pieces) == (0, [])
         torrent.finish()
         assert await exhausting is Gathered.WHOLE
         assert b"".join(seen) == b"abc" + b"d" * HIGH_WATER + b"e"

@@ -15,6 +15,7 @@ from proxy.model import Headers, Request
 STRIPE = vendor_of("api.stripe.com")
 PAYPAL = vendor_of("api-m.paypal.com")
 ADYEN = vendor_of("pal-test.adyen.com")
+GOCARDLESS = vendor_of("api.gocardless.com")
 INCREASE = vendor_of("api.increase.com")
 
 
@@ -150,7 +151,8 @@ def test_a_key_counts_if_the_vendor_takes_it(length: int, honoured: bool) -> Non
     [
         (STRIPE, {}, 86400.0),
         (PAYPAL, {}, 6 * 3600.0),
-        (INCREASE, {}, math.inf),  # names no time
+        (INCREASE, {}, math.inf),
+        (GOCARDLESS, {}, 86400.0),  # names no time
         (None, {"upstream": "honours"}, math.inf),
         (STRIPE, {"upstream": "honours"}, math.inf),
         (STRIPE, {"upstream": "ignores"}, math.inf),
@@ -158,6 +160,6 @@ def test_a_key_counts_if_the_vendor_takes_it(length: int, honoured: bool) -> Non
     ],
 )
 def test_for_how_long_a_key_counts(vendor: Vendor | None, settings: dict[str, Any], seconds: float) -> None:
-    """As long as the vendor says; the operator's word has no end."""
+    """As long as the vendor says, or a day; the operator's word has no end."""
     upstream, _ = of(vendor, **settings)
     assert upstream.remembered == seconds
