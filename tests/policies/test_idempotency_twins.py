@@ -74,6 +74,18 @@ async def test_a_twin_waits_as_long_as_its_call_may_take(rig: Rig, clock: Clock)
     assert till.counted == {"first": 1, "in_progress": 1, "replayed": 1}
 
 
+async def test_an_answer_that_comes_in_the_last_moment_is_the_answer(rig: Rig, clock: Clock) -> None:
+    """It was there before the time was over, if only just."""
+    flow = Torrent(clock)
+    till = Till(rig, flows(flow), policies={"timeout": Timeouts(total=5.0)})
+    till.begin()
+    await turn(6)
+    flow.feed(b"1")
+    clock.at(clock.now() + 5.0, flow.finish)
+    second = till.begin()
+    assert ((await second).body, till.counted) == (b"1", {"first": 1, "joined": 1})
+
+
 async def test_a_twin_of_a_stream_has_it_when_it_is_whole(rig: Rig, clock: Clock) -> None:
     """The first gets its pieces as they come."""
     flow = Torrent(clock)
