@@ -9,7 +9,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # mypyc compiles the hot path of Backstay here; the compiler stays in this stage.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
-ENV HATCH_BUILD_HOOK_ENABLE_MYPYC=1
+ENV HATCH_BUILD_HOOK_ENABLE_MYPYC=1 CFLAGS=-g0
 WORKDIR /src
 COPY requirements/constraints.txt requirements/constraints.txt
 COPY pyproject.toml README.md LICENSE ./
