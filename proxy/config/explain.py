@@ -139,7 +139,7 @@ def _once(config: Config, path: str, settings: IdempotencySettings, host: str, c
     yield "  without one", *_keyless(config, path, settings)
     sent = "is sent no key but the agent's" if key.name is None else f"gets it as {key.name.decode()}"
     yield "  the vendor", sent, _origin(config, f"{path}.upstream_header")
-    yield "  and there", _worth(settings, vendor, call), _origin(config, f"{path}.upstream")
+    yield "  and there", _worth(settings, vendor, key, call), _origin(config, f"{path}.upstream")
 
 
 def _keyless(config: Config, path: str, settings: IdempotencySettings) -> tuple[str, str]:
@@ -150,12 +150,14 @@ def _keyless(config: Config, path: str, settings: IdempotencySettings) -> tuple[
     return "it is refused (400)" if settings.require else "it passes", _origin(config, f"{path}.require")
 
 
-def _worth(settings: IdempotencySettings, vendor: Vendor | None, call: Call) -> str:
+def _worth(settings: IdempotencySettings, vendor: Vendor | None, key: UpstreamKey, call: Call) -> str:
     """Whether it protects a call that is sent again."""
     if settings.upstream == "honours":
         return "it is honoured, as you say"
     if vendor is None:
         return "it is not known to be honoured" if settings.upstream == "auto" else "it is ignored, as you say"
+    if key.name is not None and key.name.lower() != vendor.header.lower():
+        return f"{vendor.name} does not look for it there"
     return f"{vendor.name} {'honours it' if vendor.honours(*call) else 'does not honour it on this call'}"
 
 

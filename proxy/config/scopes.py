@@ -180,6 +180,9 @@ class _Checker:
             why = "it ignores keys" if once.upstream == "ignores" else "it is not known to honour keys"
         elif once.upstream_header is None:
             why, remedy = "the key is not sent", "write on_unknown: refuse, or remove upstream_header: off"
+        elif once.upstream_header.lower() not in {"auto", vendor.header.decode().lower()}:
+            why = f"{vendor.name} looks for a key in {vendor.header.decode()} alone"
+            remedy = "write on_unknown: refuse, or upstream_header: auto"
         else:
             return
         message = f"{scope.api!r} might carry out twice what is sent again: {why}"

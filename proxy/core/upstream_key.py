@@ -1,7 +1,8 @@
 """Owns under which name an upstream gets the key of a call, and whether it will then not carry it out twice.
 
-Called by ``policies/idempotency.py``, and by ``config`` to explain it. A key in a header proves nothing about the other
-side: only a vendor of the table (core/vendors.py), or the operator's word (``upstream: honours``), makes it count.
+Called by ``chain.py`` and ``keyed.py``, and by ``config`` to explain it. A key in a header proves nothing about the
+other side: only a vendor of the table (core/vendors.py), which looks for it in its own field and in no other, or the
+operator's word (``upstream: honours``) makes it count.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class UpstreamKey:
         self._vendor = None if settings.upstream == "ignores" else vendor
         self.name = self._name(settings)  # of the field, as it is written on the wire; None: no key is added
         self._lower = (self.name or self._known_name(settings)).lower()
+        if vendor is not None and self._lower != vendor.header.lower():
+            self._vendor = None  # the operator has named a field in which it does not look for a key
 
     def _name(self, settings: IdempotencySettings) -> bytes | None:
         if settings.upstream_header != b"auto":
@@ -65,12 +68,12 @@ class UpstreamKey:
     def honours(self, request: Request, key: bytes) -> bool:
         """Whether a call is not carried out twice if it comes again with ``key``.
 
-        Not if the upstream gets another key than that, of which nobody knows whether it stays the same.
+        Not if the upstream gets another key than that, or several: nobody knows whether those stay the same.
         """
         if not self._declared and (self._vendor is None or not self._vendor.honours(request.method, request.target)):
             return False
-        given = request.headers.get(self._lower)
-        return given is None or given == key
+        values = [value for lower, _, value in request.headers.fields if lower == self._lower]
+        return values in ([], [key])
 
     def send(self, request: Request, key: bytes) -> Sent:
         """The fields to send for a call with ``key``; one that the agent has set under that name stays."""

@@ -242,6 +242,13 @@ def test_says_where_the_key_of_a_call_comes_from_and_where_it_goes(once: Config)
     ]
 
 
+def test_a_vendor_does_not_look_for_a_key_in_any_field(loads: Callable[..., Config]) -> None:
+    """It counts nowhere but in its own."""
+    api = "{url: https://api.stripe.com, mount: /x, idempotency: {upstream_header: X-Sent}}"
+    lines = said(explain(loads(f"version: 1\napis: {{x: {api}}}\n"), "POST", "/x/v1/charges"))
+    assert lines[3:] == ["gets it as X-Sent | :2", "Stripe does not look for it there | default"]
+
+
 def test_a_vendor_may_honour_keys_on_some_calls_only(once: Config) -> None:
     """Which are those of its documentation; its own name for the key will do, too."""
     orders, other = (said(explain(once, "POST", f"/paypal{path}")) for path in ("/v2/checkout/orders?a=b", "/v1/other"))

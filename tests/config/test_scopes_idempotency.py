@@ -174,6 +174,12 @@ def test_a_field_for_keys_in_the_defaults_is_for_whom_it_concerns(keys: str, loa
         ("", "https://api.stripe.com.example", "it is not known to honour keys", "upstream: honours if its documen"),
         ("upstream_header: X-Key", "http://x", "it is not known to honour keys", "upstream: honours if its document"),
         ("upstream_header: off", "https://api.stripe.com", "the key is not sent", "remove upstream_header: off"),
+        (
+            "upstream_header: X-Key",
+            "https://api.stripe.com",
+            "Stripe looks for a key in Idempotency-Key alone",
+            "upstream_header: auto",
+        ),
     ],
 )
 def test_only_where_keys_are_honoured_is_a_call_sent_again(
@@ -192,6 +198,7 @@ def test_only_where_keys_are_honoured_is_a_call_sent_again(
     [
         ("", "https://api.stripe.com"),
         ("", "https://API.Stripe.com:443/v1"),
+        ("upstream_header: idempotency-key", "https://api.stripe.com"),
         ("upstream: honours", "http://x"),
         ("upstream: honours, upstream_header: off", "http://x"),
         ("upstream: honours, upstream_header: X-Key", "http://x"),

@@ -102,6 +102,9 @@ ORDERS = {"target": b"/v2/checkout/orders?x=1"}
         (STRIPE, {"upstream": "ignores"}, {}, False),
         (STRIPE, {"upstream": "ignores", "upstream_header": b"Idempotency-Key"}, {}, False),
         (STRIPE, {"upstream_header": None}, {}, False),  # it does not get it
+        (STRIPE, {"upstream_header": b"X-Key"}, {}, False),  # nor where it looks for it
+        (STRIPE, {"upstream_header": b"idempotency-key"}, {}, True),
+        (STRIPE, {"upstream_header": b"X-Key", "upstream": "honours"}, {}, True),
         (PAYPAL, {}, {}, False),
         (PAYPAL, {}, ORDERS, True),
         (PAYPAL, {"upstream": "honours"}, {}, True),
@@ -135,6 +138,14 @@ def test_a_key_counts_if_the_upstream_gets_that_one(
     assert upstream.send(request(field), b"k").honoured is honoured
     if honoured:
         assert upstream.honours(request(field), b"k")
+
+
+@pytest.mark.parametrize("second", [b"k", b"other"])
+def test_a_key_counts_if_it_is_the_only_one(second: bytes) -> None:
+    """Which of two a vendor takes, or whether it takes both for one, nobody knows."""
+    upstream, _ = of(PAYPAL)
+    call = request(*[(b"PayPal-Request-Id", key) for key in (b"k", second)], **ORDERS)
+    assert not upstream.send(call, b"k").honoured
 
 
 @pytest.mark.parametrize(("length", "honoured"), [(64, True), (65, False)])
