@@ -18,7 +18,7 @@ from proxy.stores.ledger import LedgerFull
 from proxy.stores.ledger_memory import MemoryLedger
 from tests.support import virtual
 from tests.support.desk import DONE, GIVEN_BACK, UNKNOWN, Desk, follow, scene
-from tests.support.keyed import Plan, claim, fails, full, held, loses, slow
+from tests.support.remote import Plan, claim, fails, full, held, loses, slow
 from tests.support.virtual import turn
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from tests.support.desk import DONE, Desk, opened, scene
-from tests.support.keyed import fails, held
+from tests.support.remote import fails, held
 from tests.support.virtual import turn
 
 

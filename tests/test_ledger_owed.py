@@ -11,7 +11,7 @@ import pytest
 from proxy.core.idempotency import Answer, Conclusion, State
 from proxy.stores.base import StoreError
 from tests.support.desk import DONE, GIVEN_BACK, UNKNOWN, Desk, opened, scene
-from tests.support.keyed import Plan, Remote, claim, fails, full, held, loses, slow
+from tests.support.remote import Plan, Remote, claim, fails, full, held, loses, slow
 from tests.support.virtual import turn
 
 

@@ -17,7 +17,7 @@ from proxy.ledgers import Ledgers
 from proxy.stores.ledger_memory import MemoryLedger
 from proxy.telemetry.metrics import Registry
 from tests.support import virtual
-from tests.support.keyed import Remote, claim, fails, held
+from tests.support.remote import Remote, claim, fails, held
 from tests.support.virtual import turn
 
 NOBODY = "redis://127.0.0.1:1/0"

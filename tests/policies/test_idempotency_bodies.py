@@ -12,7 +12,8 @@ from proxy.core.idempotency import State
 from proxy.errors import AgentGone, BadRequest, ConnectionReset
 from proxy.model import Ending, Headers
 from tests.support.caching import Torrent
-from tests.support.keyed import Paying, Remote, Till, gated, takes, unsent
+from tests.support.keyed import Paying, Till, gated, takes, unsent
+from tests.support.remote import Remote
 from tests.support.script import Rig, Step, answers, fails
 from tests.support.virtual import turn
 

@@ -14,7 +14,8 @@ from proxy.core.idempotency import State
 from proxy.core.timeouts import Timeouts
 from proxy.errors import ConnectionReset
 from tests.support.caching import Torrent, flows
-from tests.support.keyed import STRIPE, Plan, Remote, Till, fails, full, gated, held, loses, slow, unsent
+from tests.support.keyed import STRIPE, Till, gated, unsent
+from tests.support.remote import Plan, Remote, fails, full, held, loses, slow
 from tests.support.script import Rig, Step, answers, hangs
 from tests.support.script import fails as breaks
 from tests.support.virtual import clock_of, turn

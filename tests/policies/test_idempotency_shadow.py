@@ -12,7 +12,8 @@ from proxy.core.idempotency import Derive, State
 from proxy.core.retry import RetrySettings
 from proxy.errors import ConnectionReset
 from tests.support.caching import Torrent, flows
-from tests.support.keyed import KEY, STRIPE, TRACE, Plan, Remote, Till, fails, gated, held, slow
+from tests.support.keyed import KEY, STRIPE, TRACE, Till, gated
+from tests.support.remote import Plan, Remote, fails, held, slow
 from tests.support.script import Rig, Step, answers
 from tests.support.script import fails as breaks
 from tests.support.virtual import turn

@@ -20,7 +20,8 @@ from proxy.errors import ConnectFailed, ConnectionReset
 from proxy.model import Attempt, Headers, Response
 from tests.support import virtual
 from tests.support.caching import Torrent
-from tests.support.keyed import Paying, Plan, Remote, Till, does, fails, loses
+from tests.support.keyed import Paying, Till
+from tests.support.remote import Plan, Remote, does, fails, loses
 from tests.support.script import Rig, wait_like_the_wire
 from tests.support.virtual import turn
 

@@ -12,7 +12,8 @@ from proxy.core.idempotency import State
 from proxy.core.timeouts import Timeouts
 from proxy.errors import BadRequest, CircuitOpen, ConnectFailed, ConnectionReset, RateLimited
 from tests.support.caching import Torrent, flows
-from tests.support.keyed import Remote, Till, gated, held, slow, unsent
+from tests.support.keyed import Till, gated, unsent
+from tests.support.remote import Remote, held, slow
 from tests.support.script import Rig, Step, answers, fails, hangs
 from tests.support.virtual import turn
 

@@ -19,7 +19,7 @@ from proxy.clock import Clock
 from proxy.core.idempotency import Answer, Concluded, Conclusion, Found, State
 from proxy.ledger import RELEASED, Call, Landing, Ledger
 from tests.support import virtual
-from tests.support.keyed import Remote, claim
+from tests.support.remote import Remote, claim
 from tests.support.virtual import turn
 
 T = TypeVar("T")
