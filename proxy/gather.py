@@ -45,6 +45,7 @@ async def gather(exchange: Exchange, limit: int, clock: Clock) -> Gathered:
         request.body, request.stream = b"".join(collector.pieces), None
     else:
         stream.keep(0)  # the next who is attached gets what is kept, and it is not kept for yet another
+        stream.detach()  # until then nobody has asked for more, and no time counts against the agent
     return gathered
 
 

@@ -163,6 +163,9 @@ class Stream(Protocol):
 class Upload(Stream, Protocol):
     """The body of a request that is still arriving."""
 
+    def detach(self) -> None:
+        """Give nothing for now: what comes waits for another sink."""
+
     def tap(self, listener: Callable[[bytes], None], /) -> None:
         """Show ``listener`` every piece once, whatever sinks there are: those that are held first, then all that come.
 
@@ -312,8 +315,8 @@ class Exchange:
     """One request of the agent, from its headers to the end of its answer."""
 
     __slots__ = (
-        "api", "attempts", "cache_status", "credential", "deadline", "effect", "inform", "lost", "outcome", "probed",
-        "reason", "request", "route", "stale", "started", "upstream_seconds", "waited", "written",
+        "api", "attempts", "cache_status", "credential", "deadline", "effect", "elsewhere", "inform", "lost", "outcome",
+        "probed", "reason", "request", "route", "stale", "started", "upstream_seconds", "waited", "written",
     )  # fmt: skip
 
     def __init__(self, request: Request, api: str, route: str, started: float) -> None:
@@ -326,6 +329,8 @@ class Exchange:
         self.written = False  # a byte of some attempt may have reached the upstream
         self.lost = False  # an attempt was written, and nobody knows what became of it
         self.effect: Effect | None = None  # while the ledger has a record of it
+        self.elsewhere: Exchange | None = None  # its branch, while another api is asked in its place
+        self.elsewhere: Exchange | None = None  # the branch for which another api is asked just now
         self.probed = False  # an attempt of it has been a half-open probe
         self.upstream_seconds = 0.0  # from a request's first byte to its final headers, all attempts
         self.waited = 0.0  # seconds spent waiting on purpose: backoff, tokens, connections
@@ -344,6 +349,8 @@ class Exchange:
     @property
     def persistent(self) -> bool:
         """Whether it goes on although its agent has left: it must happen once, and has been sent."""
+        if self.elsewhere is not None:
+            return self.elsewhere.persistent
         return self.effect is not None and self.written
 
     def branch(self, request: Request) -> Exchange:

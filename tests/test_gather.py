@@ -106,6 +106,19 @@ def test_what_is_larger_waits_for_whoever_sends_it_on() -> None:
     virtual.run(scenario)
 
 
+def test_no_time_counts_while_what_is_larger_waits() -> None:
+    """The agent was told to wait: it is not given up for that."""
+
+    async def scenario(clock: Clock) -> None:
+        exchange, torrent = streaming(clock, b"abc")
+        torrent.body.limit(idle=10.0, whole=None)
+        assert await gather(exchange, 2, clock) is Gathered.LARGER
+        await clock.sleep(60.0)
+        assert (torrent.over, sent_on(exchange).data) == (False, b"abc")
+
+    virtual.run(scenario)
+
+
 def test_more_than_a_watermark_may_be_gathered() -> None:
     """The agent is asked for all of it."""
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from proxy.core import fallback as rules
 from proxy.core.fallback import ServeStale, Static, ToApi
-from proxy.core.retry import RetrySettings, safe_to_resend
+from proxy.core.retry import RetrySettings, forbid_repeats, safe_to_resend
 from proxy.core.retry_after import retry_after
 from proxy.errors import CallError
-from proxy.model import Verdict
+from proxy.model import Effect, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,15 +146,20 @@ class Fallback:
     async def _ask(self, api: str, exchange: Exchange) -> Response | None:
         """What ``api`` answers; None if that is no better. Raises what nothing may stand in for there either."""
         branch, proceed = self._elsewhere(api, exchange)
+        exchange.elsewhere = branch
         try:
             response = await proceed(branch)
         except CallError as error:
-            if not error.replaceable:
+            if _unknown(branch) or not error.replaceable:
+                exchange.effect = branch.effect
                 raise
             return None
         finally:
+            exchange.elsewhere = None
             exchange.absorb(branch)
-        if self._classifier.at_headers(response.status) in _OF_NO_USE:
+        if _unknown(branch):
+            exchange.effect = branch.effect
+        elif self._classifier.at_headers(response.status) in _OF_NO_USE:
             response.discard()
             return None
         self._count("api")
@@ -179,6 +184,12 @@ class _Trouble:
 def _unknown(exchange: Exchange) -> bool:
     """Whether it may have been carried out: whatever stood in for its answer, the agent would take for the outcome."""
     return exchange.effect is not None and exchange.effect.unknown
+
+
+def _doubt(exchange: Exchange) -> None:
+    """It may have been carried out elsewhere: who makes it again, whatever the key, might have it done here as well."""
+    exchange.effect = effect = Effect(honoured=False, repeatable=False)
+    effect.unknown = True
 
 
 def _tell_of_cache(exchange: Exchange, response: Response) -> None:

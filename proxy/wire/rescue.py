@@ -111,10 +111,22 @@ def _resends(exchange: Exchange) -> bool:
     return exchange.effect is not None and exchange.effect.unknown and exchange.effect.repeatable
 
 
+def _in_doubt(error: CallError, exchange: Exchange) -> bool:
+    """Whether an earlier attempt may have been carried out, of which ``error``, the last one's, says nothing."""
+    unknown = exchange.effect is not None and exchange.effect.unknown
+    return (
+        error.source != "agent"
+        and error.reason != "outcome_unknown"
+        and (unknown or (exchange.lost and exchange.request.method not in _SAFE_METHODS))
+    )
+
+
 def _advice(error: CallError, exchange: Exchange | None) -> str:
     sentence = _ADVICE.get(error.reason)
     if exchange is not None and _resends(exchange):
         sentence = _RESENT
+    elif exchange is not None and _in_doubt(error, exchange):
+        sentence = _UNKNOWN
     elif sentence is None:
         harmless = exchange is not None and exchange.request.method in _SAFE_METHODS
         sentence = _HARMLESS if harmless else _UNKNOWN

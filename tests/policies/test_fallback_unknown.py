@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from proxy.core.fallback import Static, Step, ToApi
+from proxy.core.idempotency import State
 from proxy.errors import (
     AnswerNotKept,
     CallError,
@@ -17,8 +20,10 @@ from proxy.errors import (
 )
 from proxy.model import Effect
 from tests.support.fallback import BACKUP, DOWN, LOST, SORRY, UNREACHED, Route, hang_stale
+from tests.support.keyed import Till, gated
 from tests.support.script import Flow, Rig, answers, fails, streams
 from tests.support.script import Step as Act
+from tests.support.virtual import turn
 
 
 def effect(*, unknown: bool) -> Effect:
@@ -77,3 +82,32 @@ async def test_what_a_ledger_says_is_for_the_agent(rig: Rig, error: CallError) -
     """It alone can mend it, or has to know."""
     route = Route(rig, ToApi("backup"), Static(200), vendor=fails(error, sent=False), others={"backup": answers(200)})
     assert (await route.see(rig.exchange(b"POST")), route.kinds) == (error.reason, [])
+
+
+@pytest.mark.parametrize(("act", "seen"), [(LOST, "reset"), (answers(500), 500)])
+async def test_what_another_api_may_have_carried_out_is_not_replaced_either(
+    rig: Rig, act: Act, seen: int | str
+) -> None:
+    """Its ledger does not know; the agent has to."""
+    backup = Till(rig, act, api="backup")
+    till = Till(rig, UNREACHED, fallback=(BACKUP, SORRY), others=(backup,))
+    paying = till.begin()
+    got = await paying
+    assert (got.reason or got.status) == seen
+    assert paying.exchange.effect is not None
+    assert paying.exchange.effect.unknown
+
+
+async def test_what_another_api_is_carrying_out_goes_on_without_its_agent(rig: Rig) -> None:
+    """Once it is sent, there as here."""
+    gate = asyncio.Event()
+    backup = Till(rig, gated(gate, answers(201)), api="backup")
+    till = Till(rig, UNREACHED, fallback=(BACKUP,), others=(backup,))
+    paying = till.begin()
+    await turn(10)
+    assert paying.exchange.persistent
+    paying.leave()
+    gate.set()
+    await turn(10)
+    assert backup.counted == {"first": 1}
+    assert await backup.state() is State.DONE

@@ -48,6 +48,9 @@ class Flow:
     def attach(self, sink: Sink, /) -> None:
         """Nobody reads here."""
 
+    def detach(self) -> None:
+        """Nor here."""
+
     def tap(self, listener: Callable[[bytes], None], /) -> None:
         """Nor here."""
 

@@ -182,3 +182,13 @@ def test_what_is_known_is_not_to_be_made_again_because_it_could_be() -> None:
     response = rescue(KeyReused(), once(unknown=False, repeatable=True))
     assert response.headers.get(b"x-should-retry") == b"false"
     assert "other contents" in json.loads(response.body)["advice"]
+
+
+@pytest.mark.parametrize("error", [ConnectFailed(), CircuitOpen(retry_after=9.0)])
+@pytest.mark.parametrize("ledgered", [False, True])
+def test_the_last_attempt_does_not_speak_for_one_that_was_lost(error: CallError, ledgered: bool) -> None:
+    """That nothing was sent at last is no reason to say that the call was not carried out."""
+    exchange = once(unknown=True) if ledgered else exchange_of(b"PUT")
+    assert "not known" not in problem_of(error, exchange_of(b"PUT"))["advice"]
+    exchange.lost = True
+    assert "not known whether the call was carried out" in problem_of(error, exchange)["advice"]
