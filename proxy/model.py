@@ -330,7 +330,6 @@ class Exchange:
         self.lost = False  # an attempt was written, and nobody knows what became of it
         self.effect: Effect | None = None  # while the ledger has a record of it
         self.elsewhere: Exchange | None = None  # its branch, while another api is asked in its place
-        self.elsewhere: Exchange | None = None  # the branch for which another api is asked just now
         self.probed = False  # an attempt of it has been a half-open probe
         self.upstream_seconds = 0.0  # from a request's first byte to its final headers, all attempts
         self.waited = 0.0  # seconds spent waiting on purpose: backoff, tokens, connections

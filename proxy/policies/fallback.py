@@ -150,15 +150,18 @@ class Fallback:
         try:
             response = await proceed(branch)
         except CallError as error:
-            if _unknown(branch) or not error.replaceable:
-                exchange.effect = branch.effect
+            if _unknown(branch):
+                _doubt(exchange)
+                raise
+            if not error.replaceable:
                 raise
             return None
         finally:
             exchange.elsewhere = None
             exchange.absorb(branch)
         if _unknown(branch):
-            exchange.effect = branch.effect
+            _doubt(exchange)
+            forbid_repeats(response.headers)
         elif self._classifier.at_headers(response.status) in _OF_NO_USE:
             response.discard()
             return None
