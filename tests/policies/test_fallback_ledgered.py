@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from proxy.core.fallback import Static, ToApi
@@ -15,7 +17,7 @@ LOST = fails(ConnectionReset())
 UNREACHED = fails(ConnectFailed(), sent=False)
 
 
-def tills(rig: Rig, elsewhere: Step, *here: Step, **settings: str) -> tuple[Till, Till]:
+def tills(rig: Rig, elsewhere: Step, *here: Step, **settings: Any) -> tuple[Till, Till]:
     """A route that falls back to another api, and that api's; an answer of the operator's comes last."""
     backup = Till(rig, elsewhere, api="backup", host=STRIPE, **settings)
     steps = (ToApi("backup"), Static(200, (), "sorry"))
