@@ -84,6 +84,13 @@ class Call:
         """Whether anybody waits for it."""
         return bool(self._waiting)
 
+    @property
+    def certain(self) -> bool:
+        """Whether this process is making it, or knows that it was carried out."""
+        if self.owned:
+            return True
+        return isinstance(self.landing, Conclusion) and self.landing.what is Concluded.DONE
+
     def follow(self, future: Future[Landing]) -> None:
         """Give ``future`` the landing: now, if it has landed."""
         if self.landing is None:
@@ -347,10 +354,16 @@ class Ledger:
     # --- people -------------------------------------------------------------------------------------------
 
     async def settle(self, ident: str, *, done: bool) -> bool:
-        """A person ends the doubt about a call: see LedgerStore. Raises StoreError."""
+        """A person ends the doubt about a call: see LedgerStore. Raises StoreError.
+
+        There is none, whatever a store says that was away, while this process makes the call or knows that it is done.
+        """
+        call = self._calls.get(ident)
+        if call is not None and call.certain:
+            return False
         settled = await self.store.settle(ident, done=done)
-        if settled:
-            self._calls.pop(ident, None)  # what this process still knew of it is not true any more
+        if settled and call is not None and not call.owned:
+            self._remove(call)  # what this process still knew of it is not true any more
         return settled
 
     async def shut(self) -> None:
