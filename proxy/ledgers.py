@@ -42,6 +42,7 @@ class Ledgers:
         self._file: str | None = None  # path
         self._url: str | None = None  # of the shared one
         self._ledgers: dict[str, Ledger] = {}
+        self._leaving: list[Ledger] = []  # let go, while calls that began with them are under way
         self._made = 0  # each has tokens of its own: one that was let go may still be at work on the same records
         self._used: set[str] = set()  # in the present linking
         self._evicted = 0  # by ledgers that were let go: a counter does not fall
@@ -81,7 +82,7 @@ class Ledgers:
     @property
     def under_way(self) -> int:
         """Calls that this process makes, and that must come to their end, until it has been told."""
-        return sum([ledger.busy for ledger in self._ledgers.values()])
+        return sum([ledger.busy for ledger in (*self._ledgers.values(), *self._leaving)])
 
     def now(self, name: str) -> float:
         """See LedgerStore."""
@@ -106,7 +107,8 @@ class Ledgers:
 
     async def close(self) -> None:
         """Have the calls that are being cut say how they ended, and close the stores."""
-        for ledger in self._ledgers.values():
+        leaving, self._leaving = self._leaving, []
+        for ledger in (*self._ledgers.values(), *leaving):
             await self._end(ledger)
 
     def _store(self, name: str) -> LedgerStore:
@@ -128,13 +130,16 @@ class Ledgers:
         ledger = self._ledgers.pop(name, None)
         if ledger is not None:
             self._evicted += ledger.store.evictions
+            self._leaving.append(ledger)
             self._clock.spawn(self._outlive(ledger), f"the end of a ledger in {ledger.store.name}")
 
     async def _outlive(self, ledger: Ledger) -> None:
         """Calls that began with it end with it."""
         while ledger.busy:
             await self._clock.sleep(1.0)
-        await ledger.shut()
+        if ledger in self._leaving:  # else the process ends, and sees to it
+            self._leaving.remove(ledger)
+            await ledger.shut()
 
     async def _end(self, ledger: Ledger) -> None:
         until = self._clock.now() + _LAST_SECONDS

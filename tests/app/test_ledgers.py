@@ -214,7 +214,7 @@ def test_calls_that_began_with_a_store_end_with_it() -> None:
         for _ in range(2):
             desk.ledgers.drop_unused()
         await desk.clock.sleep(60.0)
-        assert (remote.closed, desk.ledgers.under_way, desk.ledgers.evictions) == (False, 0, 1)
+        assert (remote.closed, desk.ledgers.under_way, desk.ledgers.evictions) == (False, 1, 1)
         remote.plan("finish unknown", held(gate))
         call.land(UNKNOWN)
         ledger.finish(call, UNKNOWN)
