@@ -96,6 +96,13 @@ def test_upgrades(lines: list[bytes], upgrade: bool) -> None:
     assert read(b"Host: a", *lines).upgrade is upgrade
 
 
+@pytest.mark.parametrize("method", [b"POST", b"DELETE", b"HEAD", b"get"])
+def test_only_a_get_upgrades(method: bytes) -> None:
+    """RFC 6455, 4.1: what may change something is a call like any other, whatever it asks for besides."""
+    start = method + b" / HTTP/1.1"
+    assert not read(b"Host: a", b"Connection: upgrade", b"Upgrade: websocket", start=start).upgrade
+
+
 def test_http10() -> None:
     """HTTP/1.0 needs no Host, does not persist unless asked to, and knows neither Expect nor Upgrade."""
     start = b"GET / HTTP/1.0"
