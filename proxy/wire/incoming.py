@@ -49,8 +49,8 @@ def _read_rare(request: Request, fields: Fields, nominated: list[bytes], pseudon
         raise Loop
     request.expects_continue = not request.http10 and b"100-continue" in fields.tokens(b"expect")
     request.trailers_wanted = b"trailers" in fields.tokens(b"te")
-    # Any other protocol, and an upgrade of HTTP/1.0, of a request with a body, or with another method than GET (RFC 6455,
-    # 4.1: it would pass policies that let a websocket pass), is framed as if Upgrade were absent.
+    # Any other protocol, and an upgrade of HTTP/1.0, of a request with a body, or by a method other than GET (RFC 6455,
+    # 4.1: it would pass what lets a websocket pass), is framed as if Upgrade were absent.
     asks = b"upgrade" in nominated and fields.tokens(b"upgrade") == [b"websocket"]
     request.upgrade = asks and request.method == b"GET" and not request.http10 and not request.length
 
