@@ -20,7 +20,8 @@ from proxy.model import Exchange
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 
-_AS_MEANT: Final = ("forwarded", "hit", "coalesced")  # outcomes; a stale answer is none: it tells of an outage
+# Outcomes; a stale answer is none: it tells of an outage.
+_AS_MEANT: Final = ("forwarded", "hit", "coalesced", "replayed")
 _LONGEST_METHOD: Final = 32
 _LONGEST_PATH: Final = 1024
 _OWN: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName", "ts", "level", "msg"})

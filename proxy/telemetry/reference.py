@@ -25,7 +25,8 @@ Label values come from the configuration or from closed lists, never from traffi
 - `outcome`: `forwarded` (the upstream's answer), `refused` (by a policy), `failed` (no usable answer of the upstream),
   `rejected` (the agent's request was at fault), `abandoned` (the agent went away), `broken` (the answer was cut), `hit`
   (from the cache), `coalesced` (the answer to an identical call that was under way), `stale` (from the cache, past its
-  freshness), `fallback` (another api's or a static answer).
+  freshness), `replayed` (the first answer to a call that must happen once), `fallback` (another api's answer, or a
+  static one).
 - `breaker`, `budget`: the api that shares it, `api/route` for a route with rules of its own, `host:port` with
   `scope: host`. `state` of a breaker: `closed`, `open`, `half_open`, `ramp`, `forced_open`, `disabled` (forced closed).
 - `result` of a retry: `retried`, or why it was not: `attempts` (none left), `unsafe` (it might be done twice),
@@ -34,9 +35,14 @@ Label values come from the configuration or from closed lists, never from traffi
   `waiting` for calls that wait for one.
 - `result` of the cache: `hit`, `stale` (served past its freshness), `revalidated` (the upstream said that it still
   holds), `miss`, `coalesced`, `bypass` (not the cache's to answer), and `refreshed` (behind an answer already given).
+- `result` of the ledger: `first`, `resent` (sent again, with a key that the vendor honours), `replayed`, `joined` (got
+  the answer, or the failure, of a call that was under way), `unknown` (nobody knows whether the first was carried out),
+  `not_kept`, `in_progress`, `mismatch`, `key_missing`, `key_malformed`, `oversized` (too large for a derived key),
+  `no_key` and `no_scope` (sent without protection), `refused` and `unprotected` (the store was away or full).
 - `kind` of a fallback: `stale`, `api`, `static`, and `none` where nothing was left to serve. `store`: `memory`,
-  `shared`. `mode` of a store's error: `open` (the call went on without the store), `closed` (it was refused). `name`:
-  a store outside this process. `what` was dropped: `cache_entries`, `rate_limit_keys`.
+  `ledger`, `shared`. `mode` of a store's error: `open` (the call went on without the store), `closed` (it was refused).
+  `name`: a store outside this process, `ledger` (the file), `shared_ledger` or `shared` (the cache on the same server).
+  `what` was dropped: `cache_entries`, `idempotency_bodies`, `rate_limit_keys`.
 - `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; or how its body ended
   too early (`broken`, `stalled`, `abandoned`); else empty.
 

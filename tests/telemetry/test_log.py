@@ -159,13 +159,14 @@ class TestAccessLog:
         [
             ("hit", [False, True]),
             ("coalesced", [False, True]),
+            ("replayed", [False, True]),
             ("stale", [True, True]),
             ("fallback", [True, True]),
             ("rejected", [True, True]),
         ],
     )
     def test_which_answers_of_ours_are_errors(self, outcome: str, wanted: list[bool]) -> None:
-        """A good answer from the cache is as good as the upstream's; one in place of an error has its line."""
+        """A good answer from cache or ledger is as good as the upstream's; one in place of an error has its line."""
         log = AccessLog("errors", str, lambda: 0.0)
         assert [log.wants(outcome, status) for status in (304, 404)] == wanted
 

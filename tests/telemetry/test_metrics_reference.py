@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.chain import _IDEMPOTENCY_RESULTS
 from proxy.telemetry.metrics import METRICS, Spec
 from proxy.telemetry.reference import render
 
@@ -29,13 +30,18 @@ def test_every_metric_is_on_the_page(spec: Spec) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("hit", "stale", "coalesced", "fallback", "forwarded", "refused", "failed", "rejected", "abandoned", "broken"),
+        (
+            "hit", "stale", "coalesced", "replayed", "fallback", "forwarded", "refused", "failed", "rejected",
+            "abandoned", "broken",
+        ),
         ("hit", "miss", "stale", "revalidated", "coalesced", "bypass", "refreshed"),
+        _IDEMPOTENCY_RESULTS,
         ("stale", "api", "static", "none"),
-        ("cache_entries", "rate_limit_keys"),
+        ("memory", "ledger", "shared", "shared_ledger"),
+        ("cache_entries", "idempotency_bodies", "rate_limit_keys"),
     ],
-    ids=["outcome", "result", "kind", "what"],
-)
+    ids=["outcome", "result", "of the ledger", "kind", "store", "what"],
+)  # fmt: skip
 def test_the_page_tells_every_value_of_a_closed_list(words: tuple[str, ...]) -> None:
     """Who writes an alert finds the words to write it with."""
     for word in words:
