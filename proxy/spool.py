@@ -1,4 +1,4 @@
-"""Bodies that are held here, handed to one reader each at its own pace. Used by the cache policy.
+"""Bodies that are held here, handed to one reader each at its own pace. Used by cache and ledger.
 
     upstream's stream ──> Spool ──> Reader ──> the agent that waits for it
                             └─ body ─> the store ─> Replay ──> each agent that asks later

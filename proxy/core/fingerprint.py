@@ -1,6 +1,6 @@
 """Owns what tells one call from another: a digest of those parts of it that the configuration names.
 
-Called by ``policies/idempotency.py``: for what a key stands for, and to derive a key for a call that has none.
+Called by ``keyed.py``: for what a key stands for, and to derive a key for a call that has none.
 
 What is hashed, in this order, whatever the order in the configuration:
 

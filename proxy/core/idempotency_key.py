@@ -1,6 +1,6 @@
 """Owns the keys of calls that must happen once: the agent's, the name of the record, and the one sent upstream.
 
-Called by ``policies/idempotency.py``.
+Called by ``keyed.py``, and by ``admin/records.py`` to show a derived key.
 
 An agent's key is taken as it stands, quotes and all: draft-ietf-httpapi-idempotency-key-header wants a quoted string,
 every vendor takes plain ones, and whoever repeats a call repeats its key byte for byte. What could not be compared for

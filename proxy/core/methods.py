@@ -1,6 +1,7 @@
-"""Owns what methods mean to a cache: which of them read, and which may change what was read.
+"""Owns what methods mean: which of them read, and which may change something.
 
-Called by ``core/storing.py``, and by ``policies/cache.py`` through ``core/cache.py``.
+Called by ``core/storing.py``, by ``policies/cache.py`` through ``core/cache.py``, by ``policies/idempotency.py`` and by
+``config``.
 """
 
 from __future__ import annotations
@@ -24,5 +25,5 @@ def reads(settings: CacheSettings, method: bytes) -> bool:
 
 
 def unsafe(method: bytes) -> bool:
-    """Whether a request with this method may change what is stored; one that nobody knows may (RFC 9111, 4.4)."""
+    """Whether a request with this method may change something; one that nobody knows may (RFC 9111, 4.4)."""
     return method not in _SAFE

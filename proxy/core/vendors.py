@@ -1,6 +1,6 @@
 """Owns which vendors do not carry out a call twice if it comes again with the same idempotency key in a header.
 
-Called by ``policies/idempotency.py``, for which ``upstream: auto`` means what this table says.
+Called by ``core/upstream_key.py``, ``chain.py`` and ``config``: ``upstream: auto`` means what this table says.
 
 A row is here only because the vendor's own documentation says so, and only for the methods and paths for which it does:
 with a row too few the outcome of a lost call stays unknown, with a row too many a card is charged twice. Left out are

@@ -1,9 +1,10 @@
 """Owns whether a server on which something is kept can be asked, so that one that is away costs calls nothing.
 
-``redis.py`` asks through it. An operation has ``limit`` seconds. After one that failed for the server's sake the link
-is *down*: everything fails at once, and ``greet`` is tried, every ``pause`` seconds, until it succeeds; then the link
-is up again. It is tried at once after a failure out of the blue: that was a connection, or this process, rather than
-the server. An operation that the server refuses is no sign that it is away.
+``redis.py``, ``ledger_redis.py`` and ``ledger_sqlite.py`` (its server is a file) ask through it. An operation has
+``limit`` seconds. After one that failed for the server's sake the link is *down*: everything fails at once, and
+``greet`` is tried, every ``pause`` seconds, until it succeeds; then the link is up again. It is tried at once after a
+failure out of the blue: that was a connection, or this process, rather than the server. An operation that the server
+refuses is no sign that it is away.
 """
 
 from __future__ import annotations
