@@ -34,7 +34,7 @@ class Runtime:
         """Link everything.
 
         Raises:
-            OSError, ssl.SSLError: a file of ``tls`` cannot be read or holds nothing usable.
+            OSError, ssl.SSLError: a file of ``tls`` or of ``stores.shared`` cannot be read or holds nothing usable.
         """
         self.config = config
         self._parts = parts
@@ -42,6 +42,7 @@ class Runtime:
         self._contexts: dict[str, ssl.SSLContext] = {}
         # Everything that can fail comes first: a runtime that cannot be built must change nothing that runs.
         endpoints = {api.name: self._endpoint(api) for api in config.apis}
+        _try_shared(config)
         parts.survivors.shelves.configure(config)
         parts.survivors.ledgers.configure(config)
         self._entries = {api.name: self._entry(api, endpoints[api.name]) for api in config.apis}
@@ -112,6 +113,16 @@ class Runtime:
         return Endpoint(
             api.host, api.port, self._contexts[identity], api.tls.server_name, authority.encode(), identity=identity
         )
+
+
+def _try_shared(config: Config) -> None:
+    """See to it that the shared store can be made, if anything is kept there."""
+    policies = [each for api in config.apis for each in (api.policies, *[route.policies for route in api.routes])]
+    named = {user.store for each in policies for user in (each.cache, each.idempotency) if user is not None}
+    if config.stores_shared is not None and "shared" in named:
+        from proxy.stores.redis_pool import make_pool
+
+        make_pool(config.stores_shared, 1.0)  # connects to nothing
 
 
 def _identity(tls: Tls) -> str:

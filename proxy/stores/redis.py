@@ -125,7 +125,7 @@ class RedisBackend(RedisCache):
 
 
 class RedisStore:
-    """See the module, and ``CacheStore`` for the methods. Raises ValueError for a url that is none of a server's."""
+    """See the module, and ``CacheStore`` for the methods. Raises as make_pool does."""
 
     name: Final = "redis"
 

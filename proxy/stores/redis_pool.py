@@ -17,9 +17,9 @@ CONNECTIONS: Final = 64  # at once, for calls
 
 
 def make_pool(url: str, limit: float) -> ConnectionPool:
-    """Connections to the server of ``url``, none yet. Raises ValueError if it is none of a server's.
+    """Connections to the server of ``url``, none yet. ``limit``: seconds to connect.
 
-    ``limit``: seconds to connect.
+    Raises ValueError if it is none of a server's, and OSError if a file of certificates that it names is of no use.
     """
     ours: dict[str, Any] = {  # a url may not say otherwise
         "max_connections": CONNECTIONS + 4,  # some for what is not a call's: to greet, to close
@@ -38,7 +38,7 @@ def make_pool(url: str, limit: float) -> ConnectionPool:
         if isinstance(connection, SSLConnection):
             pool.connection_class = _sharing(connection.ssl_context)  # type: ignore[assignment]  # a function will do
     except OSError as error:
-        raise ValueError(f"the certificates of the Redis server: {error}") from None
+        raise OSError(f"the certificates of the Redis server: {error}") from None
     except (ValueError, TypeError, RedisError):
         raise ValueError("not the url of a Redis server") from None  # what is wrong with it may be its password
     return pool

@@ -264,7 +264,7 @@ def test_what_is_no_url_is_refused_without_its_secrets(url: str) -> None:
 
 def test_files_of_certificates_must_be_there(tmp_path: Path) -> None:
     """The error names what is wrong before anything is cached."""
-    with pytest.raises(ValueError, match=r"the certificates of the Redis server: .*No such file"):
+    with pytest.raises(OSError, match=r"the certificates of the Redis server: .*No such file"):
         settings_of(f"rediss://h?ssl_ca_certs={tmp_path / 'missing.pem'}")
 
 
