@@ -121,11 +121,27 @@ class Keys:
         self._given = Fingerprint(settings.fingerprint)
         self._derived = None if settings.derive is None else Fingerprint(settings.derive.parts)
 
+    def ask_at_once(self, exchange: Exchange) -> Asked | None:
+        """What ``ask`` gives, for a call whose body is here already, as most are."""
+        key, scope = self._look(exchange)
+        whole = len(exchange.request.body) <= self._settings.max_body
+        return self._asked(exchange, key, scope, Gathered.WHOLE if whole else Gathered.LARGER)
+
     async def ask(self, exchange: Exchange) -> Asked | None:
         """The call with its key; None if it has none and needs none, or cannot be made as a whole.
 
         Raises KeyMissing, KeyMalformed, BodyTooLarge.
         """
+        key, scope = self._look(exchange)
+        gathered = Gathered.WHOLE
+        if key is not None or scope is not None:
+            prints = self._derived if key is None and self._derived is not None else self._given
+            if prints.needs_body:
+                gathered = await gather(exchange, self._settings.max_body, self._clock)
+        return self._asked(exchange, key, scope, gathered)
+
+    def _look(self, exchange: Exchange) -> tuple[bytes | None, bytes | None]:
+        """The agent's key, or the scope in which one is to be derived, or neither. Raises KeyMissing, KeyMalformed."""
         headers = exchange.request.headers
         try:
             key = idempotency_key.given(headers, self._names)
@@ -133,16 +149,21 @@ class Keys:
             self._count["key_malformed"].value += 1
             raise
         if key is not None:
-            return await self._with_key(exchange, key)
+            return key, None
         derive = self._settings.derive
-        if derive is None or self._derived is None:
-            self._without_key("no_key")
-            return None
-        scope = idempotency_key.scope_of(derive.scope, headers)
+        scope = None if derive is None else idempotency_key.scope_of(derive.scope, headers)
         if scope is None:
-            self._without_key("no_scope")
-            return None
-        return await self._with_derived(exchange, self._derived, scope)
+            self._without_key("no_key" if derive is None else "no_scope")
+        return None, scope
+
+    def _asked(self, exchange: Exchange, key: bytes | None, scope: bytes | None, gathered: Gathered) -> Asked | None:
+        if gathered is Gathered.BROKEN:
+            return None  # whoever sends it on learns why: the upstream gets no complete request
+        if key is not None:
+            return self._with_key(exchange, key, gathered)
+        if scope is not None and self._derived is not None:
+            return self._with_derived(exchange, self._derived, scope, gathered)
+        return None
 
     def claim(self, exchange: Exchange, asked: Asked) -> Claim:
         """What to reserve for it."""
@@ -173,11 +194,8 @@ class Keys:
             raise KeyMissing(f"The header field {name} with a key of its own for each new call is missing.")
         self._count[result].value += 1
 
-    async def _with_key(self, exchange: Exchange, key: bytes) -> Asked | None:
+    def _with_key(self, exchange: Exchange, key: bytes, gathered: Gathered) -> Asked:
         request = exchange.request
-        gathered = await self._gather(exchange, self._given)
-        if gathered is Gathered.BROKEN:
-            return None  # whoever sends it on learns why: the upstream gets no complete request
         ident = idempotency_key.ident(exchange.api, self._scope(exchange), key, derived=False)
         if gathered is Gathered.WHOLE or request.stream is None:  # a large one may have come with the head
             return Asked(ident, key, self._given.of(request), derived=False)
@@ -185,11 +203,8 @@ class Keys:
         asked.watch(request.stream, self._given.begin(request))
         return asked
 
-    async def _with_derived(self, exchange: Exchange, prints: Fingerprint, scope: bytes) -> Asked | None:
-        gathered = await self._gather(exchange, prints)
-        if gathered is Gathered.BROKEN:
-            return None
-        if gathered is Gathered.LARGER:
+    def _with_derived(self, exchange: Exchange, prints: Fingerprint, scope: bytes, gathered: Gathered) -> Asked:
+        if gathered is Gathered.LARGER and prints.needs_body:
             self._count["oversized"].value += 1
             limit = self._settings.max_body
             raise BodyTooLarge(f"A key is derived from this call, for which its body may have {limit} bytes.")
@@ -197,8 +212,3 @@ class Keys:
         key = b"%b\n%b" % (fingerprint.encode(), scope)
         ident = idempotency_key.ident(exchange.api, self._scope(exchange), key, derived=True)
         return Asked(ident, b"", fingerprint, derived=True)
-
-    async def _gather(self, exchange: Exchange, prints: Fingerprint) -> Gathered:
-        if not prints.needs_body:
-            return Gathered.WHOLE
-        return await gather(exchange, self._settings.max_body, self._clock)

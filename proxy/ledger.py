@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from proxy.core.idempotency import Concluded, Conclusion, Found
 from proxy.stores.base import StoreError
 from proxy.stores.ledger import LedgerFull
+from proxy.stores.ledger_memory import MemoryLedger
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
@@ -125,6 +126,7 @@ class Ledger:
         "_calls",
         "_clock",
         "_epoch",
+        "_memory",
         "_number",
         "_owed",
         "_owed_bytes",
@@ -137,6 +139,7 @@ class Ledger:
 
     def __init__(self, store: LedgerStore, clock: Clock, epoch: str) -> None:
         self.store = store
+        self._memory = store if isinstance(store, MemoryLedger) else None
         self._clock = clock
         self._epoch = epoch  # of this ledger in this process
         self._number = 0  # of tokens
@@ -153,7 +156,7 @@ class Ledger:
     def token(self) -> str:
         """Of a new reservation: see core/idempotency.py."""
         self._number += 1
-        return f"{self._epoch}-{self._number:x}"
+        return f"{self._epoch}-{self._number}"
 
     def find(self, ident: str) -> Call | None:
         """The call of this name that is under way here."""
@@ -179,10 +182,17 @@ class Ledger:
 
     async def reserve(self, call: Call) -> Reserved:
         """Ask for a call; if it is OWNED, this process owns it from now on. Raises StoreError."""
-        if self.store.instant:
-            reserved = await self.store.reserve(call.claim)
-        else:
-            reserved = await self._reserve(call)
+        reserved = await self._reserve(call) if self._memory is None else self._memory.take(call.claim)
+        if reserved.found is Found.OWNED:
+            call.reserved = True
+            self.own(call)
+        return reserved
+
+    def reserve_at_once(self, call: Call) -> Reserved | None:
+        """The same, where the store is this process's own memory; None where it has to be waited for."""
+        if self._memory is None:
+            return None
+        reserved = self._memory.take(call.claim)
         if reserved.found is Found.OWNED:
             call.reserved = True
             self.own(call)
@@ -220,10 +230,14 @@ class Ledger:
         call.owned = False
         if conclusion.what is Concluded.RELEASED:
             self._remove(call)  # whoever comes now asks anew
-        if self.store.instant:
-            self._clock.begin(self._tell(call, conclusion))
-        else:
+        if self._memory is None:
             self._spawn(self._tell(call, conclusion), "conclusion")
+            return
+        accepted = self._memory.tell(call.claim.ident, call.claim.token, conclusion)
+        if accepted or call.reserved or conclusion.what is Concluded.RELEASED:
+            self._told(call, conclusion, accepted=accepted)
+        else:
+            self._clock.begin(self._tell(call, conclusion))  # there was no room for it; perhaps there is now
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> Task[Any]:
         task = self._clock.spawn(work, name)
@@ -237,6 +251,9 @@ class Ledger:
         except StoreError:
             self._owe(call, conclusion)
             return
+        self._told(call, conclusion, accepted=accepted)
+
+    def _told(self, call: Call, conclusion: Conclusion, *, accepted: bool) -> None:
         self._remove(call)
         if call.reserved and not accepted:
             _log.warning(

@@ -10,6 +10,7 @@ an error, and an attempt that was sent had no answer     UNKNOWN
 an answer, though nothing was sent (a policy gave it)    RELEASED
 a complete answer                                        what its status says
 an answer that broke off                                 UNKNOWN, unless its status says that nothing was done
+an answer over ``max_body`` that its reader gave up      what its status says, without its body
 the agent left before anything was sent                  RELEASED; those who wait see for themselves
 =======================================================  ==========================================================
 """
@@ -17,7 +18,7 @@ the agent left before anything was sent                  RELEASED; those who wai
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.core.credentials import partition
 from proxy.core.idempotency import Answer, Concluded, Conclusion, concluded
@@ -30,18 +31,31 @@ from proxy.spool import Spool
 if TYPE_CHECKING:
     from proxy.keyed import Asked, Means
     from proxy.ledger import Call, Landing
-    from proxy.model import Effect, Exchange, Proceed
+    from proxy.model import Effect, Exchange, Headers, Proceed
+
+
+_BROKEN_OFF: Final = (Ending.BROKEN, Ending.STALLED)  # by the upstream; one that is abandoned was by its reader
 
 
 class Owner:
-    """Of one call. ``effect`` is what the other policies learn of it."""
+    """Of one call. ``effect`` is what the other policies learn of it, ``headers`` what the upstream gets."""
 
-    __slots__ = ("_asked", "_call", "_effect", "_exchange", "_headers", "_means", "_what")
+    __slots__ = ("_asked", "_call", "_effect", "_exchange", "_headers", "_means", "_sent", "_what")
 
-    def __init__(self, means: Means, exchange: Exchange, effect: Effect, asked: Asked, call: Call) -> None:
+    def __init__(
+        self,
+        means: Means,
+        exchange: Exchange,
+        effect: Effect,
+        asked: Asked,
+        call: Call,
+        *,
+        headers: Headers | None = None,  # as the agent sent them
+    ) -> None:
         self._means = means
         self._exchange = exchange
         self._headers = exchange.request.headers  # the agent's own: what is added for the upstream says nothing of it
+        self._sent = self._headers if headers is None else headers
         self._effect = effect
         self._asked = asked
         self._call = call
@@ -50,6 +64,7 @@ class Owner:
     async def make(self, proceed: Proceed) -> Response:
         """Make it. Raises what ``proceed`` raises."""
         exchange = self._exchange
+        exchange.request.headers = self._sent
         try:
             response = await proceed(exchange)
         except CallError as error:
@@ -58,6 +73,8 @@ class Owner:
         except BaseException:
             self._failed(None, in_doubt=exchange.written)
             raise
+        finally:
+            exchange.request.headers = self._headers  # another api is not to get the key
         return self._answered(response)
 
     def _failed(self, error: CallError | None, *, in_doubt: bool) -> None:
@@ -102,7 +119,7 @@ class Owner:
 
     def _streamed(self, head: Response, spool: Spool, ending: Ending) -> None:
         """The body of the answer is over."""
-        if ending is not Ending.COMPLETE and self._what is Concluded.DONE:
+        if self._what is Concluded.DONE and ending in _BROKEN_OFF:
             self._what = Concluded.UNKNOWN
         self._ended(head, spool.body if spool.state == "complete" else None)
 
@@ -115,7 +132,8 @@ class Owner:
             return
         answer = None
         if what is Concluded.DONE and body is not None and len(body) <= self._means.settings.max_body:
-            answer = Answer(head.status, head.reason, tuple(head.headers), body)
+            headers = [(name, value) for _, name, value in head.headers.fields]
+            answer = Answer(head.status, head.reason, headers, body)
         self._conclude(Conclusion(what, fingerprint, head.status, answer))
 
     def _conclude(self, conclusion: Conclusion) -> None:

@@ -81,7 +81,7 @@ def test_tokens_are_of_one_reservation_each() -> None:
     """They begin with the epoch of the process."""
 
     async def scenario(desk: Desk) -> None:
-        assert [desk.ledger.token() for _ in range(17)][-2:] == ["e-10", "e-11"]
+        assert [desk.ledger.token() for _ in range(17)][-2:] == ["e-16", "e-17"]
 
     scene(scenario)
 

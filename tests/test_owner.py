@@ -350,7 +350,7 @@ def test_without_its_agent_a_stream_goes_on_unless_it_is_only_watched(shadow: bo
         response.discard()
         assert torrent.over is shadow
         torrent.finish()
-        assert await desk.state() is (State.UNKNOWN if shadow else State.DONE)
+        assert await desk.state() is State.DONE
 
     scene(scenario)
 

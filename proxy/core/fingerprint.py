@@ -13,7 +13,9 @@ headers  by name: the number of its fields, and of each the length and the value
 body     all that is left: its length is not known before it has passed
 =======  ======================================================================================================
 
-Since lengths come first, nothing can be made to look like the end of one part and the beginning of the next.
+Since lengths come first, nothing can be made to look like the end of one part and the beginning of the next. Where the
+method, all of the target and no header are parts, the request line itself takes their place, without lengths: there
+is no space in a method, and no line feed in a target (RFC 9112, 3).
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Digest:
 class Fingerprint:
     """Makes fingerprints of these parts: method, path, query, body and header:NAME."""
 
-    __slots__ = ("_headers", "_method", "_names", "_path", "_query", "needs_body")
+    __slots__ = ("_headers", "_method", "_names", "_path", "_query", "_whole", "needs_body")
 
     def __init__(self, parts: tuple[str, ...]) -> None:
         headers = sorted({part.removeprefix("header:").lower() for part in parts if part.startswith("header:")})
@@ -61,6 +63,7 @@ class Fingerprint:
         self._path = "path" in parts
         self._query = "query" in parts
         self._headers = [name.encode() for name in headers]
+        self._whole = self._method and self._path and self._query and not headers
         self._names = " ".join([*plain, *(f"header:{name}" for name in headers)]).encode()
 
     def of(self, request: Request) -> str:
@@ -73,6 +76,8 @@ class Fingerprint:
         return Digest(self._head(request), counts=self.needs_body)
 
     def _head(self, request: Request) -> bytes:
+        if self._whole:
+            return self._names + b"\n" + request.method + b" " + request.target + b"\n"
         path, mark, query = request.target.partition(b"?")
         if not self._path:
             path = b""

@@ -25,6 +25,7 @@ UNKNOWN   reserve                                                the same    UNK
 UNKNOWN   reserve            ``resend``                          RUNNING     OWNED, in doubt, with the same nonce
 RUNNING   renew              its token                           RUNNING     true: the lease begins anew
 UNKNOWN   renew              its token: it is late               RUNNING     true
+UNKNOWN   renew              its token, and it has told so       the same    false: it was on its way too long
 RUNNING   finish             its token                           DONE        true
 RUNNING   finish, released   its token                           ABSENT      true
 RUNNING   finish, released   its token, in doubt                 UNKNOWN     true: the call before is still not known
@@ -48,6 +49,7 @@ Times are in seconds of the clock of the store.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -133,13 +135,41 @@ class Subject(NamedTuple):
     key: str  # as the agent gave it; empty if it was derived
 
 
-class Answer(NamedTuple):
-    """An answer that is kept whole."""
+class Answer:
+    """An answer that is kept whole: its fields are those from end to end, as they came.
 
-    status: int
-    reason: bytes
-    headers: tuple[tuple[bytes, bytes], ...]  # end to end, as they came
-    body: bytes
+    They are kept in one piece: many answers are kept for long, and looked at once or never.
+    """
+
+    __slots__ = ("body", "fields", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
+        self.status = status
+        self.reason = reason
+        # Nothing in a field is a line feed (RFC 9110, 5.5), so that it can stand between names and values.
+        self.fields = b"\n".join([part for pair in headers for part in pair])
+        self.body = body
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The fields as pairs of name and value."""
+        if not self.fields:
+            return ()
+        parts = self.fields.split(b"\n")
+        return tuple(zip(parts[::2], parts[1::2], strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Answer)
+            and (self.status, self.reason, self.fields, self.body)
+            == (other.status, other.reason, other.fields, other.body)
+        )  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash((self.status, self.reason, self.fields, self.body))
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status} of {len(self.body)} bytes>"
 
 
 class Claim(NamedTuple):
@@ -240,9 +270,8 @@ def reserve(record: Record | None, claim: Claim, now: float) -> Reserved:
 
 def renew(record: Record | None, token: str, lease: float, now: float) -> bool:
     """The owner is still at it. False: it is not the owner (any more)."""
-    if record is None or record.token != token or record.state is State.DONE:
+    if record is None or record.token != token or record.state is not State.RUNNING:
         return False
-    record.state = State.RUNNING
     record.lease_until = now + lease
     _hold(record, now)
     return True

@@ -70,13 +70,15 @@ class Idempotency:
             return await proceed(exchange)
         if self._shadowed:
             return await self._watch(exchange, proceed)
-        asked = await self._keys.ask(exchange)
+        asked = self._keys.ask_at_once(exchange) if request.stream is None else await self._keys.ask(exchange)
         if asked is None:
             return await proceed(exchange)
         while True:
             call = self._ledger.find(asked.ident)
             if call is None:
-                return await self._begin(exchange, asked, proceed)
+                call = self._ledger.open(self._keys.claim(exchange, asked))
+                owner = self._begin_at_once(exchange, asked, call) or await self._begin(exchange, asked, call)
+                return owner if isinstance(owner, Response) else await owner.make(proceed)
             landing = await self._follow(exchange, asked, call)
             response = self._landed(exchange, asked, landing)
             if response is not None:
@@ -84,15 +86,25 @@ class Idempotency:
 
     # --- reserving ----------------------------------------------------------------------------------------
 
-    async def _begin(self, exchange: Exchange, asked: Asked, proceed: Proceed) -> Response:
-        """The first of its kind here asks the store, for all of them."""
-        call = self._ledger.open(self._keys.claim(exchange, asked))
+    def _begin_at_once(self, exchange: Exchange, asked: Asked, call: Call) -> Owner | None:
+        """What ``_begin`` does for most calls, where that needs no wait; None otherwise."""
+        try:
+            reserved = self._ledger.reserve_at_once(call)
+        except StoreError as error:
+            return self._unreserved(exchange, asked, call, error)
+        if reserved is None or reserved.found is not Found.OWNED or reserved.record.number > 1:
+            return None
+        self._count["first"].value += 1
+        return self._owner(exchange, asked, call, reserved.record.nonce)
+
+    async def _begin(self, exchange: Exchange, asked: Asked, call: Call) -> Owner | Response:
+        """The first of its kind here asks the store, for all of them: whoever is to make the call, or its answer."""
         try:
             reserved = await self._ledger.reserve(call)
             if reserved.found is Found.RUNNING:
                 reserved = await self._poll(exchange, asked, call)
         except StoreError as error:
-            return await self._unreserved(exchange, asked, call, proceed, error)
+            return self._unreserved(exchange, asked, call, error)
         except BaseException:
             self._ledger.close(call, RELEASED)  # it only gave up: another one asks
             raise
@@ -106,7 +118,7 @@ class Idempotency:
             exchange.lost = True  # earlier: whatever becomes of it this time, it may have been carried out then
         else:
             raise self._forgotten(exchange, call, record)
-        return await self._make(exchange, asked, call, record.nonce, proceed)
+        return self._owner(exchange, asked, call, record.nonce)
 
     def _forgotten(self, exchange: Exchange, call: Call, record: Record) -> OutcomeUnknown:
         """The upstream promises to know the key no longer: sent again, the call might be carried out twice."""
@@ -155,15 +167,13 @@ class Idempotency:
         await asked.spend(exchange, self._clock)
         return self._outcome(exchange, asked, conclusion, "replayed")
 
-    async def _unreserved(
-        self, exchange: Exchange, asked: Asked, call: Call, proceed: Proceed, error: StoreError
-    ) -> Response:
+    def _unreserved(self, exchange: Exchange, asked: Asked, call: Call, error: StoreError) -> Owner:
         """The store does not answer: refuse, unless the operator would rather risk a duplicate."""
         self._means.count_error()
         if self._means.settings.on_store_error == "open":
             self._count["unprotected"].value += 1
             self._ledger.own(call)
-            return await self._make(exchange, asked, call, call.claim.nonce, proceed)
+            return self._owner(exchange, asked, call, call.claim.nonce)
         self._count["refused"].value += 1
         refusal = LedgerDown(f"{error}. Nothing was sent.", retry_after=_AGAIN)
         self._ledger.close(call, Failed(refusal.again(), None, ""))
@@ -171,18 +181,11 @@ class Idempotency:
 
     # --- making it ----------------------------------------------------------------------------------------
 
-    async def _make(self, exchange: Exchange, asked: Asked, call: Call, nonce: str, proceed: Proceed) -> Response:
-        """Make the call, with its key under the upstream's name for it."""
-        request = exchange.request
-        before = request.headers
-        headers, honoured = self._means.upstream.send(request, asked.upstream_key(nonce))
+    def _owner(self, exchange: Exchange, asked: Asked, call: Call, nonce: str) -> Owner:
+        """Whoever is to make a call that is this process's own, with its key under the upstream's name for it."""
+        headers, honoured = self._means.upstream.send(exchange.request, asked.upstream_key(nonce))
         exchange.effect = effect = Effect(honoured=honoured, repeatable=call.claim.resend, doubtful=self._doubtful)
-        owner = Owner(self._means, exchange, effect, asked, call)
-        request.headers = headers
-        try:
-            return await owner.make(proceed)
-        finally:
-            request.headers = before
+        return Owner(self._means, exchange, effect, asked, call, headers=headers)
 
     # --- repeating ----------------------------------------------------------------------------------------
 

@@ -29,11 +29,6 @@ class LedgerStore(Protocol):
         ...
 
     @property
-    def instant(self) -> bool:
-        """Whether reserve, renew and finish never wait."""
-        ...
-
-    @property
     def up(self) -> bool:
         """Whether it can be asked."""
         ...

@@ -27,7 +27,6 @@ from proxy.stores.ledger import LedgerFull
 
 _RECORD: Final = 1000  # bytes: a record with its objects less their characters, in the table, a line and the heap
 _ANSWER: Final = 200  # bytes: an answer with its objects less what they hold
-_FIELD: Final = 150  # bytes: a header field less its characters
 _STEPS: Final = 4  # records that may be forgotten at each reservation
 
 
@@ -71,7 +70,6 @@ class MemoryLedger:
     """See the module, and ``LedgerStore`` for the methods. Nothing of it waits, and only ``reserve`` can fail."""
 
     name: Final = "memory"
-    instant: Final = True
     up: Final = True
     why: Final = ""
 
@@ -112,8 +110,8 @@ class MemoryLedger:
 
     # --- as owners call it ---
 
-    async def reserve(self, claim: Claim) -> Reserved:
-        """See LedgerStore."""
+    def take(self, claim: Claim) -> Reserved:
+        """What ``reserve`` gives, without a wait: most calls are reserved here, and a coroutine costs as much."""
         now = self._now()
         self._forget(now)
         entry = self._find(claim.ident, now)
@@ -124,14 +122,22 @@ class MemoryLedger:
             self._weigh(entry)
         return reserved
 
+    async def reserve(self, claim: Claim) -> Reserved:
+        """See LedgerStore."""
+        return self.take(claim)
+
+    async def finish(self, ident: str, token: str, conclusion: Conclusion) -> bool:
+        """See LedgerStore."""
+        return self.tell(ident, token, conclusion)
+
     async def renew(self, ident: str, token: str, lease: float) -> bool:
         """See LedgerStore."""
         now = self._now()
         entry = self._find(ident, now)
         return entry is not None and rules.renew(entry.record, token, lease, now)
 
-    async def finish(self, ident: str, token: str, conclusion: Conclusion) -> bool:
-        """See LedgerStore. What there is no room for is done without its answer."""
+    def tell(self, ident: str, token: str, conclusion: Conclusion) -> bool:
+        """What ``finish`` gives, without a wait. What there is no room for is done without its answer."""
         now = self._now()
         entry = self._find(ident, now)
         if entry is None:
@@ -143,7 +149,8 @@ class MemoryLedger:
         if rules.released(record, conclusion):
             self._drop(entry)
         elif not told:
-            self._weigh(entry)
+            if conclusion.fingerprint:
+                self._weigh(entry)  # it may not have had one
             self._close(entry)
         return True
 
@@ -324,7 +331,4 @@ def _weight(record: Record) -> int:
 
 def _weight_of(answer: Answer) -> int:
     """Bytes that an answer takes; measured likewise."""
-    size = _ANSWER + len(answer.reason) + len(answer.body)
-    for name, value in answer.headers:
-        size += _FIELD + len(name) + len(value)
-    return size
+    return _ANSWER + len(answer.reason) + len(answer.fields) + len(answer.body)

@@ -102,10 +102,9 @@ class Server:
 
 
 class RedisLedger:
-    """See the module, and ``LedgerStore`` for the methods. Raises ValueError for a url that is none of a server's."""
+    """See the module, and ``LedgerStore`` for the methods. Raises as make_pool does."""
 
     name: Final = "redis"
-    instant: Final = False
     limit: Final[int | None] = None  # of bytes: the server has one of its own
     count: Final = None
     bytes: Final = None

@@ -148,7 +148,6 @@ class SqliteLedger:
     """
 
     name: Final = NAME
-    instant: Final = False
 
     def __init__(
         self,

@@ -201,8 +201,8 @@ def test_a_call_made_again_gives_the_fingerprint_that_was_not_known() -> None:
         ("running", OWNER, True, "running"),
         ("running in doubt", OWNER, True, "running in doubt"),
         ("lapsed", OWNER, True, "running"),
-        ("unknown", OWNER, True, "running"),
-        ("unknown in doubt", OWNER, True, "running in doubt"),
+        ("unknown", OWNER, False, "the same"),
+        ("unknown in doubt", OWNER, False, "the same"),
         ("done", OWNER, False, "the same"),
         ("running", OTHER, False, "the same"),
         ("lapsed", OTHER, False, "the same"),
@@ -212,7 +212,7 @@ def test_a_call_made_again_gives_the_fingerprint_that_was_not_known() -> None:
     ],
 )
 def test_renew(kind: str, token: str, learns: bool, then: str) -> None:
-    """Only the owner has a lease to renew, and it is believed even if it is late."""
+    """Only the owner has a lease to renew, and is believed even if it is late; not once it has told how it ended."""
     record = a_record(kind)
     before = facts(record)
     assert renew(record, token, 30.0, NOW) is learns

@@ -141,12 +141,12 @@ class RecordMachine(RuleBasedStateMachine):
     def renew(self, owner: Owner, lease: float) -> None:
         key, claim = owner
         record, before = self.find(key), self.facts(key)
-        may = self.owns(owner) and self.known[key].done is None
+        may = self.owns(owner) and self.known[key].done is None and not self.known[key].ended
         assert rules.renew(record, claim.token, lease, self.now) is may
         if not may:
             assert self.facts(key) == before
             return
-        self.known[key].lease_until, self.known[key].ended = self.now + lease, False
+        self.known[key].lease_until = self.now + lease
         self.known[key].hold(self.now)
         self.leases[key, claim.token] = self.now + lease
 

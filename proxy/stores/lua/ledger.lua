@@ -211,10 +211,10 @@ end
 function does.renew(token, lease)
   local record = load()
   -- any      renew     any other token                   the same, false
-  if not record or record.token ~= token or record.state == 'done' then return 'no' end
+  -- UNKNOWN  renew     its token, and it has told so     the same, false
+  if not record or record.token ~= token or record.state ~= 'running' then return 'no' end
   -- RUNNING  renew     its token                         RUNNING, true
   -- UNKNOWN  renew     its token: it is late             RUNNING, true
-  record.state = 'running'
   record.lease_until = now + lease
   hold(record)
   write(record)
