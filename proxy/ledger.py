@@ -23,7 +23,7 @@ from proxy.stores.ledger_memory import MemoryLedger
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
     from proxy.clock import Clock, Timer
     from proxy.core.idempotency import Claim, Reserved
@@ -119,12 +119,17 @@ class Call:
         return f"<Call {self.claim.ident[:8]} {state}, {len(self._waiting)} waiting>"
 
 
+def _nothing() -> None:
+    """Whom nobody counts for."""
+
+
 class Ledger:
     """See the module."""
 
     __slots__ = (
         "_calls",
         "_clock",
+        "_count_error",
         "_epoch",
         "_memory",
         "_number",
@@ -137,8 +142,11 @@ class Ledger:
         "store",
     )
 
-    def __init__(self, store: LedgerStore, clock: Clock, epoch: str) -> None:
+    def __init__(
+        self, store: LedgerStore, clock: Clock, epoch: str, count_error: Callable[[], None] = _nothing
+    ) -> None:
         self.store = store
+        self._count_error = count_error  # of what the store was to be told, and is told later
         self._memory = store if isinstance(store, MemoryLedger) else None
         self._clock = clock
         self._epoch = epoch  # of this ledger in this process
@@ -249,6 +257,7 @@ class Ledger:
         try:
             accepted = await self._report(call, conclusion)
         except StoreError:
+            self._count_error()
             self._owe(call, conclusion)
             return
         self._told(call, conclusion, accepted=accepted)
@@ -353,6 +362,7 @@ class Ledger:
             try:
                 still_ours = await self.store.renew(claim.ident, claim.token, claim.lease)
             except StoreError:
+                self._count_error()
                 continue  # again at the next look
             call.renew_at = self._clock.now() + claim.lease / 3
             if not still_ours and call.reserved and call.owned:

@@ -36,6 +36,7 @@ class Ledgers:
 
     def __init__(self, clock: Clock, registry: Registry) -> None:
         self._clock = clock
+        self._registry = registry
         self._epoch = f"{int(clock.chance() * 16**12):012x}"
         self._memory_limit = 32 << 20  # bytes
         self._file_limit = 256 << 20  # bytes
@@ -66,7 +67,9 @@ class Ledgers:
         self._used.add(name)
         if name not in self._ledgers:
             self._made += 1
-            self._ledgers[name] = Ledger(self._store(name), self._clock, f"{self._epoch}-{self._made:x}")
+            count_error = self._registry.counter("backstay_store_errors_total", store=name, mode="owed").inc
+            epoch = f"{self._epoch}-{self._made:x}"
+            self._ledgers[name] = Ledger(self._store(name), self._clock, epoch, count_error)
         return self._ledgers[name]
 
     @property

@@ -31,9 +31,10 @@ from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from proxy.clock import Clock
-from proxy.core.idempotency import Claim, Concluded, Conclusion, Found, Record, Reserved
+from proxy.core.idempotency import Answer, Claim, Concluded, Conclusion, Found, Record, Reserved
 from proxy.stores import ledger_fields
 from proxy.stores.base import StoreError
+from proxy.stores.codec import HEAVY
 from proxy.stores.ledger import LedgerFull
 from proxy.stores.link import PAUSE, Link, Refused
 from proxy.stores.redis_pool import CONNECTIONS, make_pool
@@ -170,7 +171,7 @@ class RedisLedger:
     async def finish(self, ident: str, token: str, conclusion: Conclusion) -> bool:
         """See LedgerStore."""
         answer = conclusion.answer if conclusion.what is Concluded.DONE else None
-        data = b"" if answer is None else ledger_fields.answer_of(ident, answer)
+        data = b"" if answer is None else await _written(ident, answer)
         words = (token, conclusion.what.value, conclusion.fingerprint, str(conclusion.status), data)
         return (await self._ask("finish", self._does, "finish", None, ident, *words)).word == "yes"
 
@@ -291,6 +292,13 @@ class RedisLedger:
 
     def __repr__(self) -> str:
         return f"<RedisLedger {self._link!r}, {self.unknown} unknown>"
+
+
+async def _written(ident: str, answer: Answer) -> bytes:
+    """See ledger_fields. A large one is hashed beside the loop: it would hold every other call up."""
+    if len(answer.body) > HEAVY:
+        return await asyncio.to_thread(ledger_fields.answer_of, ident, answer)
+    return ledger_fields.answer_of(ident, answer)
 
 
 def weaknesses(settings: Mapping[str, str]) -> tuple[str, ...]:

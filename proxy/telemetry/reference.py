@@ -40,7 +40,8 @@ Label values come from the configuration or from closed lists, never from traffi
   `not_kept`, `in_progress`, `mismatch`, `key_missing`, `key_malformed`, `oversized` (too large for a derived key),
   `no_key` and `no_scope` (sent without protection), `refused` and `unprotected` (the store was away or full).
 - `kind` of a fallback: `stale`, `api`, `static`, and `none` where nothing was left to serve. `store`: `memory`,
-  `ledger`, `shared`. `mode` of a store's error: `open` (the call went on without the store), `closed` (it was refused).
+  `ledger`, `shared`. `mode` of a store's error: `open` (the call went on without the store), `closed` (it was refused),
+  `owed` (a ledger is told later how the call ended).
   `name`: a store outside this process, `ledger` (the file), `shared_ledger` or `shared` (the cache on the same server).
   `what` was dropped: `cache_entries`, `idempotency_bodies`, `rate_limit_keys`.
 - `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; or how its body ended
