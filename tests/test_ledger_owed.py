@@ -34,7 +34,7 @@ def test_what_could_not_be_told_is_told_when_the_store_is_back(conclusion: Concl
         await desk.clock.sleep(600.0)
         found = desk.ledger.find("a" * 32)
         assert found is call
-        assert (found.landing, desk.ledger.busy) == (conclusion, 0)
+        assert (found.landing, desk.ledger.busy, len(desk.errors)) == (conclusion, 0, 1)
         asked = len(desk.remote.asked)
         desk.remote.come()
         await desk.clock.sleep(1.0)

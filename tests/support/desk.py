@@ -35,7 +35,8 @@ class Desk:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.remote = Remote(clock)
-        self.ledger = Ledger(self.remote, clock, "e")
+        self.errors: list[None] = []  # one for each thing that the store could not be told
+        self.ledger = Ledger(self.remote, clock, "e", lambda: self.errors.append(None))
 
     def open(self, ident: str = "a" * 32, **changes: Any) -> Call:
         return self.ledger.open(claim(ident, self.ledger.token(), **changes))
