@@ -58,7 +58,8 @@ class Means:
         """Whether a call whose outcome is not known may be made again: the upstream gets this key, and honours it."""
         if self.settings.on_unknown != "resend":
             return False
-        return self.upstream.send(request, asked.upstream_key("")).honoured  # a key as long as the one to be sent
+        _, honoured = self.upstream.send(request, asked.upstream_key(""))  # a key as long as the one to be sent
+        return honoured
 
 
 class Asked:

@@ -39,6 +39,10 @@ _OWED_BYTES: Final = 16 << 20  # of answers that are kept for a store that is aw
 _SWEEP: Final = 10.0  # seconds between two looks at what is to be renewed, at most
 
 
+_OWNED: Final = Found.OWNED
+_RELEASED: Final = Concluded.RELEASED
+
+
 class Failed:
     """The landing of a call that was not carried out: those who waited for it get the same failure."""
 
@@ -191,7 +195,7 @@ class Ledger:
     async def reserve(self, call: Call) -> Reserved:
         """Ask for a call; if it is OWNED, this process owns it from now on. Raises StoreError."""
         reserved = await self._reserve(call) if self._memory is None else self._memory.take(call.claim)
-        if reserved.found is Found.OWNED:
+        if reserved.found is _OWNED:
             call.reserved = True
             self.own(call)
         return reserved
@@ -201,7 +205,7 @@ class Ledger:
         if self._memory is None:
             return None
         reserved = self._memory.take(call.claim)
-        if reserved.found is Found.OWNED:
+        if reserved.found is _OWNED:
             call.reserved = True
             self.own(call)
         return reserved
@@ -236,13 +240,13 @@ class Ledger:
     def finish(self, call: Call, conclusion: Conclusion) -> None:
         """Tell the store how a call of this process ended: now, or as soon as it can be told. Nobody waits for it."""
         call.owned = False
-        if conclusion.what is Concluded.RELEASED:
+        if conclusion.what is _RELEASED:
             self._remove(call)  # whoever comes now asks anew
         if self._memory is None:
             self._spawn(self._tell(call, conclusion), "conclusion")
             return
         accepted = self._memory.tell(call.claim.ident, call.claim.token, conclusion)
-        if accepted or call.reserved or conclusion.what is Concluded.RELEASED:
+        if accepted or call.reserved or conclusion.what is _RELEASED:
             self._told(call, conclusion, accepted=accepted)
         else:
             self._clock.begin(self._tell(call, conclusion))  # there was no room for it; perhaps there is now
@@ -278,13 +282,13 @@ class Ledger:
         claim = call.claim
         if await self.store.finish(claim.ident, claim.token, conclusion):
             return True
-        if call.reserved or conclusion.what is Concluded.RELEASED:
+        if call.reserved or conclusion.what is _RELEASED:
             return False
         try:
             reserved = await self.store.reserve(claim)
         except LedgerFull:
             return False
-        return reserved.found is Found.OWNED and await self.store.finish(claim.ident, claim.token, conclusion)
+        return reserved.found is _OWNED and await self.store.finish(claim.ident, claim.token, conclusion)
 
     # --- what is owed -------------------------------------------------------------------------------------
 

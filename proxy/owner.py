@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 
 _BROKEN_OFF: Final = (Ending.BROKEN, Ending.STALLED)  # by the upstream; one that is abandoned was by its reader
+_DONE: Final = Concluded.DONE
+_RELEASED: Final = Concluded.RELEASED
+_UNKNOWN: Final = Concluded.UNKNOWN
 
 
 class Owner:
@@ -59,7 +62,7 @@ class Owner:
         self._effect = effect
         self._asked = asked
         self._call = call
-        self._what = Concluded.RELEASED  # what the status of its answer says
+        self._what: Concluded = _RELEASED  # what the status of its answer says
 
     async def make(self, proceed: Proceed) -> Response:
         """Make it. Raises what ``proceed`` raises."""
@@ -80,19 +83,19 @@ class Owner:
     def _failed(self, error: CallError | None, *, in_doubt: bool) -> None:
         if in_doubt:
             self._effect.unknown = True
-            self._conclude(Conclusion(Concluded.UNKNOWN, self._asked.compare()))
+            self._conclude(Conclusion(_UNKNOWN, self._asked.compare()))
             return
         if error is None or isinstance(error, AgentError):
             self._call.land(RELEASED)
         else:
             self._call.land(Failed(error.again(), None, ""))  # without its traceback, which holds all of this
-        self._means.ledger.finish(self._call, Conclusion(Concluded.RELEASED))
+        self._means.ledger.finish(self._call, Conclusion(_RELEASED))
 
     def _answered(self, response: Response) -> Response:
         exchange, settings = self._exchange, self._means.settings
         if exchange.written:
             self._what = concluded(settings.store_errors, response.status, lost=exchange.lost)
-        if self._what is Concluded.UNKNOWN:
+        if self._what is _UNKNOWN:
             self._effect.unknown = True
             if not self._effect.repeatable:
                 forbid_repeats(response.headers)
@@ -119,19 +122,19 @@ class Owner:
 
     def _streamed(self, head: Response, spool: Spool, ending: Ending) -> None:
         """The body of the answer is over."""
-        if self._what is Concluded.DONE and ending in _BROKEN_OFF:
-            self._what = Concluded.UNKNOWN
+        if self._what is _DONE and ending in _BROKEN_OFF:
+            self._what = _UNKNOWN
         self._ended(head, spool.body if spool.state == "complete" else None)
 
     def _ended(self, head: Response, body: bytes | None) -> None:
         """All of an answer is here, or will never be. ``body`` is None if it is not held."""
         what, fingerprint = self._what, self._asked.compare()
-        if what is Concluded.RELEASED:
+        if what is _RELEASED:
             self._call.land(self._failure(head, body))
             self._means.ledger.finish(self._call, Conclusion(what, fingerprint, head.status))
             return
         answer = None
-        if what is Concluded.DONE and body is not None and len(body) <= self._means.settings.max_body:
+        if what is _DONE and body is not None and len(body) <= self._means.settings.max_body:
             headers = [(name, value) for _, name, value in head.headers.fields]
             answer = Answer(head.status, head.reason, headers, body)
         self._conclude(Conclusion(what, fingerprint, head.status, answer))

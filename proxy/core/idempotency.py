@@ -125,6 +125,13 @@ class Concluded(enum.Enum):
     UNKNOWN = "unknown"
 
 
+# A member of an enum is looked up each time that it is named; on the way of every call these are not.
+_RUNNING: Final = State.RUNNING
+_DONE: Final = State.DONE
+_UNKNOWN: Final = State.UNKNOWN
+_OWNED: Final = Found.OWNED
+
+
 class Subject(NamedTuple):
     """The call that a record is about, for those who look at it."""
 
@@ -201,7 +208,7 @@ class Record:
         self.nonce = claim.nonce  # a part of a derived key as the upstream gets it
         self.token = claim.token  # of the last owner; empty once a person has settled it
         self.number = 1  # of reservations
-        self.state = State.RUNNING  # as it was last told: see state_at
+        self.state: State = _RUNNING  # as it was last told: see state_at
         self.doubt = False  # an earlier reservation of it has sent the call, and nobody knows what became of it
         self.created = now
         self.lease_until = now + claim.lease
@@ -236,41 +243,41 @@ class Conclusion(NamedTuple):
 
 def state_at(record: Record, now: float) -> State:
     """The state of a record: one whose owner is silent for too long is UNKNOWN."""
-    if record.state is State.RUNNING and now >= record.lease_until:
-        return State.UNKNOWN
+    if record.state is _RUNNING and now >= record.lease_until:
+        return _UNKNOWN
     return record.state
 
 
 def expired(record: Record, now: float) -> bool:
     """Whether it is time to forget a record; never while its owner has a lease."""
-    return now >= record.until and not (record.state is State.RUNNING and now < record.lease_until)
+    return now >= record.until and not (record.state is _RUNNING and now < record.lease_until)
 
 
 def reserve(record: Record | None, claim: Claim, now: float) -> Reserved:
     """Reserve a call, given its record. OWNED: the record is new, or has changed."""
     if record is None or expired(record, now):
-        return Reserved(Found.OWNED, Record(claim, now))
+        return Reserved(_OWNED, Record(claim, now))
     if record.fingerprint and claim.fingerprint and record.fingerprint != claim.fingerprint:
         return Reserved(Found.MISMATCH, record)
     state = state_at(record, now)
-    if state is State.DONE:
+    if state is _DONE:
         return Reserved(Found.DONE, record)
-    if record.state is State.RUNNING and record.token == claim.token:
-        return Reserved(Found.OWNED, record)
-    if state is State.RUNNING:
+    if record.state is _RUNNING and record.token == claim.token:
+        return Reserved(_OWNED, record)
+    if state is _RUNNING:
         return Reserved(Found.RUNNING, record)
     if not claim.resend:
         return Reserved(Found.UNKNOWN, record)
-    record.state, record.token, record.doubt = State.RUNNING, claim.token, True
+    record.state, record.token, record.doubt = _RUNNING, claim.token, True
     record.fingerprint = record.fingerprint or claim.fingerprint
     record.number += 1
     record.lease_until = now + claim.lease
-    return Reserved(Found.OWNED, record)
+    return Reserved(_OWNED, record)
 
 
 def renew(record: Record | None, token: str, lease: float, now: float) -> bool:
     """The owner is still at it. False: it is not the owner (any more)."""
-    if record is None or record.token != token or record.state is not State.RUNNING:
+    if record is None or record.token != token or record.state is not _RUNNING:
         return False
     record.lease_until = now + lease
     _hold(record, now)
@@ -284,20 +291,20 @@ def finish(record: Record | None, token: str, conclusion: Conclusion, now: float
     """
     if record is None or record.token != token:
         return False
-    if record.state is State.DONE:
+    if record.state is _DONE:
         return True
     record.fingerprint = record.fingerprint or conclusion.fingerprint
     _hold(record, now)
     if conclusion.what is Concluded.DONE:
-        record.state, record.status, record.answer = State.DONE, conclusion.status, conclusion.answer
+        record.state, record.status, record.answer = _DONE, conclusion.status, conclusion.answer
     else:
-        record.state, record.status = State.UNKNOWN, conclusion.status
+        record.state, record.status = _UNKNOWN, conclusion.status
     return True
 
 
 def released(record: Record, conclusion: Conclusion) -> bool:
     """Whether a record whose owner has told this is to be forgotten: nothing was carried out, now or before."""
-    return conclusion.what is Concluded.RELEASED and not record.doubt and record.state is not State.DONE
+    return conclusion.what is Concluded.RELEASED and not record.doubt and record.state is not _DONE
 
 
 def settle(record: Record | None, now: float) -> bool:
@@ -305,9 +312,9 @@ def settle(record: Record | None, now: float) -> bool:
 
     That it was not, is told by forgetting the record, if ``state_at`` is UNKNOWN.
     """
-    if record is None or state_at(record, now) is not State.UNKNOWN:
+    if record is None or state_at(record, now) is not _UNKNOWN:
         return False
-    record.state, record.token, record.status, record.answer = State.DONE, "", 0, None
+    record.state, record.token, record.status, record.answer = _DONE, "", 0, None
     _hold(record, now)
     return True
 
@@ -315,6 +322,9 @@ def settle(record: Record | None, now: float) -> bool:
 def _hold(record: Record, now: float) -> None:
     if not record.windowed:
         record.until = now + record.retain
+
+
+_CARRIED_OUT: Final = Concluded.DONE
 
 
 # --- how a call ended ---------------------------------------------------------------------------------------
@@ -326,7 +336,7 @@ def concluded(rules: StoreErrors, status: int, *, lost: bool) -> Concluded:
     ``lost``: an earlier attempt of it was sent, and nobody knows what became of that one.
     """
     if status < 400:
-        return Concluded.DONE
+        return _CARRIED_OUT
     if _within(rules.unknown, status):
         return Concluded.UNKNOWN
     if _within(rules.done, status):

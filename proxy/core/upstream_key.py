@@ -8,7 +8,7 @@ operator's word (``upstream: honours``) makes it count.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from proxy.model import Headers
 
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 
 
 _BY_DEFAULT: Final = 86400.0  # seconds for which a vendor is believed to know a key, if it names no time
-
-
-class Sent(NamedTuple):
-    """A request's fields as the upstream gets them, and whether it honours the key in them."""
-
-    headers: Headers
-    honoured: bool
 
 
 class UpstreamKey:
@@ -75,8 +68,11 @@ class UpstreamKey:
         values = [value for lower, _, value in request.headers.fields if lower == self._lower]
         return values in ([], [key])
 
-    def send(self, request: Request, key: bytes) -> Sent:
-        """The fields to send for a call with ``key``; one that the agent has set under that name stays."""
+    def send(self, request: Request, key: bytes) -> tuple[Headers, bool]:
+        """The fields to send for a call with ``key``, and whether it counts there.
+
+        A field that the agent has set under that name stays.
+        """
         headers = request.headers
         present = self._lower in headers
         if not present and self.name is not None:
@@ -84,7 +80,7 @@ class UpstreamKey:
             headers.add(self.name, key)
             present = True
         fits = self._declared or self._vendor is None or len(key) <= self._vendor.longest
-        return Sent(headers, present and fits and self.honours(request, key))
+        return headers, present and fits and self.honours(request, key)
 
     def __repr__(self) -> str:
         return f"<UpstreamKey {(self.name or b'none').decode()}>"

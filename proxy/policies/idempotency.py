@@ -41,6 +41,8 @@ _FIRST_PAUSE: Final = 0.02  # seconds between two questions whether a call made 
 _LONGEST_PAUSE: Final = 0.5
 _AGAIN: Final = 1.0  # seconds after which it may make sense to ask again
 
+_OWNED: Final = Found.OWNED
+
 _NO_ANSWER: Final = "It answered {status}; the answer itself was too large to be kept, or made room for others."
 _SETTLED: Final = "A person has confirmed that it was carried out."
 
@@ -92,7 +94,7 @@ class Idempotency:
             reserved = self._ledger.reserve_at_once(call)
         except StoreError as error:
             return self._unreserved(exchange, asked, call, error)
-        if reserved is None or reserved.found is not Found.OWNED or reserved.record.number > 1:
+        if reserved is None or reserved.found is not _OWNED or reserved.record.number > 1:
             return None
         self._count["first"].value += 1
         return self._owner(exchange, asked, call, reserved.record.nonce)
@@ -109,7 +111,7 @@ class Idempotency:
             self._ledger.close(call, RELEASED)  # it only gave up: another one asks
             raise
         record = reserved.record
-        if reserved.found is not Found.OWNED:
+        if reserved.found is not _OWNED:
             return await self._known(exchange, asked, call, reserved.found, record)
         if record.number == 1:
             self._count["first"].value += 1
@@ -290,7 +292,7 @@ class Idempotency:
         except BaseException:
             self._ledger.close(call, RELEASED)
             raise
-        if reserved.found is not Found.OWNED:
+        if reserved.found is not _OWNED:
             self._means.shadow(_SHADOWED[reserved.found])
             self._ledger.close(call, RELEASED)
             return await proceed(exchange)

@@ -30,6 +30,12 @@ _ANSWER: Final = 200  # bytes: an answer with its objects less what they hold
 _STEPS: Final = 4  # records that may be forgotten at each reservation
 
 
+_OWNED: Final = rules.Found.OWNED
+_RUNNING: Final = State.RUNNING
+_DONE: Final = State.DONE
+_UNKNOWN: Final = State.UNKNOWN
+
+
 class _Entry:
     """A record, what it takes, and where it stands."""
 
@@ -118,7 +124,7 @@ class MemoryLedger:
         if entry is None:
             return self._begin(claim, now)
         reserved = rules.reserve(entry.record, claim, now)
-        if reserved.found is rules.Found.OWNED:
+        if reserved.found is _OWNED:
             self._weigh(entry)
         return reserved
 
@@ -143,7 +149,7 @@ class MemoryLedger:
         if entry is None:
             return False
         record = entry.record
-        told = record.state is State.DONE
+        told = record.state is _DONE
         if not rules.finish(record, token, conclusion, now):
             return False
         if rules.released(record, conclusion):
@@ -160,7 +166,7 @@ class MemoryLedger:
         """See LedgerStore."""
         now = self._now()
         entry = self._find(ident, now)
-        if entry is None or rules.state_at(entry.record, now) is not State.UNKNOWN:
+        if entry is None or rules.state_at(entry.record, now) is not _UNKNOWN:
             return False
         if done:
             rules.settle(entry.record, now)
@@ -209,7 +215,7 @@ class MemoryLedger:
     def _close(self, entry: _Entry) -> None:
         """It is known, or said to be unknown, what became of the call."""
         record = entry.record
-        if record.state is State.DONE:
+        if record.state is _DONE:
             _leave(entry)
             if record.answer is not None:
                 self._keep(entry, record.answer)
@@ -228,7 +234,7 @@ class MemoryLedger:
         entry = self._open.oldest
         while entry is not None:
             record = entry.record
-            if rules.state_at(record, now) is State.UNKNOWN and not rules.expired(record, now):
+            if rules.state_at(record, now) is _UNKNOWN and not rules.expired(record, now):
                 found.append(record)
             entry = entry.newer
         return found
@@ -256,7 +262,7 @@ class MemoryLedger:
         entry.queued = 0.0
         if rules.expired(entry.record, now):
             self._drop(entry)
-        elif entry.record.state is not State.RUNNING:
+        elif entry.record.state is not _RUNNING:
             self._queue(entry)
 
     def _queue(self, entry: _Entry) -> None:
