@@ -109,7 +109,7 @@ class Asked:
 class Keys:
     """Gives the calls of one route their keys."""
 
-    __slots__ = ("_clock", "_count", "_derived", "_given", "_means", "_names", "_scope", "_settings")
+    __slots__ = ("_clock", "_count", "_derived", "_given", "_means", "_names", "_scope", "_settings", "_space")
 
     def __init__(self, means: Means) -> None:
         settings = means.settings
@@ -118,6 +118,7 @@ class Keys:
         self._settings = settings
         self._scope = means.scope
         self._count = means.count
+        self._space = b""  # of keys that have no scope but the api
         self._names = means.upstream.names(settings)
         self._given = Fingerprint(settings.fingerprint)
         self._derived = None if settings.derive is None else Fingerprint(settings.derive.parts)
@@ -197,12 +198,20 @@ class Keys:
 
     def _with_key(self, exchange: Exchange, key: bytes, gathered: Gathered) -> Asked:
         request = exchange.request
-        ident = idempotency_key.ident(exchange.api, self._scope(exchange), key, derived=False)
+        ident = idempotency_key.named(self._space_of(exchange), key)
         if gathered is Gathered.WHOLE or request.stream is None:  # a large one may have come with the head
             return Asked(ident, key, self._given.of(request), derived=False)
         asked = Asked(ident, key, "", derived=False)
         asked.watch(request.stream, self._given.begin(request))
         return asked
+
+    def _space_of(self, exchange: Exchange) -> bytes:
+        scope = self._scope(exchange)
+        if scope:
+            return idempotency_key.space(exchange.api, scope, derived=False)
+        if not self._space:
+            self._space = idempotency_key.space(exchange.api, "", derived=False)
+        return self._space
 
     def _with_derived(self, exchange: Exchange, prints: Fingerprint, scope: bytes, gathered: Gathered) -> Asked:
         if gathered is Gathered.LARGER and prints.needs_body:

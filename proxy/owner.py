@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.credentials import partition
-from proxy.core.idempotency import Answer, Concluded, Conclusion, concluded
+from proxy.core.idempotency import Answer, Concluded, Conclusion, concluded, packed
 from proxy.core.retry import forbid_repeats
 from proxy.errors import AgentError, CallError
 from proxy.ledger import RELEASED, Failed
@@ -135,8 +135,8 @@ class Owner:
             return
         answer = None
         if what is _DONE and body is not None and len(body) <= self._means.settings.max_body:
-            headers = [(name, value) for _, name, value in head.headers.fields]
-            answer = Answer(head.status, head.reason, headers, body)
+            answer = Answer(head.status, head.reason, (), body)
+            answer.fields = packed(head.headers)
         self._conclude(Conclusion(what, fingerprint, head.status, answer))
 
     def _conclude(self, conclusion: Conclusion) -> None:

@@ -53,6 +53,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from proxy.model import Headers
+
 RELEASING: Final = frozenset({401, 403, 407, 408, 409, 421, 425, 429, 503})
 """Final statuses which say that the call was not carried out."""
 
@@ -153,8 +155,7 @@ class Answer:
     def __init__(self, status: int, reason: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
         self.status = status
         self.reason = reason
-        # Nothing in a field is a line feed (RFC 9110, 5.5), so that it can stand between names and values.
-        self.fields = b"\n".join([part for pair in headers for part in pair])
+        self.fields = b"\n".join([part for pair in headers for part in pair])  # see packed
         self.body = body
 
     @property
@@ -177,6 +178,15 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} of {len(self.body)} bytes>"
+
+
+def packed(headers: Headers) -> bytes:
+    """Fields in one piece. Nothing in one is a line feed (RFC 9110, 5.5), so that it stands between names and values."""
+    parts: list[bytes] = []
+    for _, name, value in headers.fields:
+        parts.append(name)
+        parts.append(value)
+    return b"\n".join(parts)
 
 
 class Claim(NamedTuple):

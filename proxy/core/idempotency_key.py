@@ -63,9 +63,18 @@ def ident(api: str, scope: str, key: bytes, *, derived: bool) -> str:
 
     ``key`` is the agent's, or whatever a derived one is made from.
     """
+    return named(space(api, scope, derived=derived), key)
+
+
+def space(api: str, scope: str, *, derived: bool) -> bytes:
+    """What the keys of an api and a scope have in common; with lengths, so that no two are the same bytes."""
     kind = "derived" if derived else "given"
-    told = f"{kind} {len(api)}:{api}{len(scope)}:{scope}"  # with lengths, so that no two are the same bytes
-    return _digest(told.encode("utf-8", "surrogatepass") + key)
+    return f"{kind} {len(api)}:{api}{len(scope)}:{scope}".encode("utf-8", "surrogatepass")
+
+
+def named(space: bytes, key: bytes) -> str:
+    """See ``ident``."""
+    return _digest(space + key)
 
 
 def scope_of(scope: str, headers: Headers) -> bytes | None:
