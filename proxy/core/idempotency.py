@@ -181,7 +181,7 @@ class Answer:
 
 
 def packed(headers: Headers) -> bytes:
-    """Fields in one piece. Nothing in one is a line feed (RFC 9110, 5.5), so that it stands between names and values."""
+    """Fields in one piece. None has a line feed in it (RFC 9110, 5.5), so that one stands between names and values."""
     parts: list[bytes] = []
     for _, name, value in headers.fields:
         parts.append(name)
