@@ -16,7 +16,7 @@ run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (A
 test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -q -n 2 --cov --cov-report=
+	@$(BIN)/pytest -q -n 4 --cov --cov-report=
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
 else
@@ -25,7 +25,7 @@ endif
 
 test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path, against the compiled build
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
-	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/stores tests/wire tests/conformance tests/e2e tests/test_*.py
+	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 4 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/wire tests/e2e tests/test_*.py tests/stores/test_ledger_memory.py
 
 lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
