@@ -34,24 +34,29 @@ def given(headers: Headers, names: tuple[bytes, ...]) -> bytes | None:
     Raises KeyMalformed, with a detail that says what is wrong with it and what to send.
     """
     for name in names:
-        values = [value for lower, _, value in headers.fields if lower == name]
-        if values:
-            _check(name, values)
-            return values[0]
+        found: bytes | None = None
+        twice = False
+        for lower, _, value in headers.fields:
+            if lower == name:
+                twice |= found is not None
+                found = value
+        if found is not None:
+            if twice or not 0 < len(found) <= LONGEST or not _is_printable(found):
+                raise _malformed(headers, name)
+            return found
     return None
 
 
-def _check(lower: bytes, values: list[bytes]) -> None:
-    if len(values) == 1 and 0 < len(values[0]) <= LONGEST and _is_printable(values[0]):
-        return
-    name = lower.decode()
+def _malformed(headers: Headers, lower: bytes) -> KeyMalformed:
+    """What is wrong with a key."""
+    name, values = lower.decode(), [value for each, _, value in headers.fields if each == lower]
     if len(values) > 1:  # the same one twice is refused too: some vendors would read it as "a, a"
-        raise KeyMalformed(f"{name} was sent {len(values)} times. Send one field with one key.")
+        return KeyMalformed(f"{name} was sent {len(values)} times. Send one field with one key.")
     if not values[0]:
-        raise KeyMalformed(f"{name} is empty. {_ADVICE}, or leave the field out.")
+        return KeyMalformed(f"{name} is empty. {_ADVICE}, or leave the field out.")
     if len(values[0]) > LONGEST:
-        raise KeyMalformed(f"{name} has {len(values[0])} characters, and may have {LONGEST}. {_ADVICE}.")
-    raise KeyMalformed(f"{name} has a character that is not printable ASCII. {_ADVICE}.")
+        return KeyMalformed(f"{name} has {len(values[0])} characters, and may have {LONGEST}. {_ADVICE}.")
+    return KeyMalformed(f"{name} has a character that is not printable ASCII. {_ADVICE}.")
 
 
 def _is_printable(value: bytes) -> bool:
