@@ -378,6 +378,11 @@ class Ledger:
         return sum([call.owned for call in self._calls.values()])
 
     @property
+    def asking(self) -> int:
+        """Calls that are made elsewhere, as far as is known, and about which the store is asked again and again."""
+        return sum([call.landing is None and not call.owned for call in self._calls.values()])
+
+    @property
     def busy(self) -> int:
         """The same, and what the store is being asked or told."""
         return self.owned + len(self._telling)

@@ -138,7 +138,7 @@ class Ledgers:
 
     async def _outlive(self, ledger: Ledger) -> None:
         """Calls that began with it end with it."""
-        while ledger.busy:
+        while ledger.busy or ledger.asking:
             await self._clock.sleep(1.0)
         if ledger in self._leaving:  # else the process ends, and sees to it
             self._leaving.remove(ledger)

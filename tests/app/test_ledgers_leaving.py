@@ -34,6 +34,12 @@ class Left:
         assert self.ledgers.stores == {}
         return call
 
+    def ask(self) -> Call:
+        return self._ledger.open(claim("a" * 32, self._ledger.token()))
+
+    def know(self, call: Call) -> None:
+        self._ledger.close(call, UNKNOWN)
+
     def end(self, call: Call) -> None:
         call.land(UNKNOWN)
         self._ledger.finish(call, UNKNOWN)
@@ -53,6 +59,21 @@ def test_the_end_of_the_process_waits_for_them_too() -> None:
         left.end(call)
         await turn(6)
         assert left.ledgers.under_way == 0
+        await left.clock.sleep(1.0)
+        assert left.remote.closed
+
+    scene(scenario)
+
+
+def test_those_who_ask_for_what_is_made_elsewhere_are_answered() -> None:
+    """It would be away for them, although it is there."""
+
+    async def scenario(left: Left) -> None:
+        call = left.ask()
+        left.ledgers.drop_unused()
+        await left.clock.sleep(60.0)
+        assert not left.remote.closed
+        left.know(call)
         await left.clock.sleep(1.0)
         assert left.remote.closed
 
