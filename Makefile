@@ -16,7 +16,8 @@ run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (A
 test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -q -n 4 --cov --cov-report=
+	@$(BIN)/pytest -q -n 2 --cov --cov-report= --ignore=tests/e2e --ignore=tests/conformance
+	@$(BIN)/pytest -q -n 2 tests/e2e tests/conformance  # what they test runs in processes of its own
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
 else
@@ -25,7 +26,7 @@ endif
 
 test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path, against the compiled build
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
-	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 4 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/wire tests/e2e tests/test_*.py tests/stores/test_ledger_memory.py
+	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/wire tests/test_*.py tests/stores/test_ledger_memory.py tests/e2e/test_broken_streams.py tests/e2e/test_ledger_*.py
 
 lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
