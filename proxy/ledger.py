@@ -194,17 +194,14 @@ class Ledger:
 
     async def reserve(self, call: Call) -> Reserved:
         """Ask for a call; if it is OWNED, this process owns it from now on. Raises StoreError."""
-        reserved = await self._reserve(call) if self._memory is None else self._memory.take(call.claim)
-        if reserved.found is _OWNED:
-            call.reserved = True
-            self.own(call)
-        return reserved
+        reserved = self.reserve_at_once(call)
+        return self._taken(call, await self._reserve(call)) if reserved is None else reserved
 
     def reserve_at_once(self, call: Call) -> Reserved | None:
         """The same, where the store is this process's own memory; None where it has to be waited for."""
-        if self._memory is None:
-            return None
-        reserved = self._memory.take(call.claim)
+        return None if self._memory is None else self._taken(call, self._memory.take(call.claim))
+
+    def _taken(self, call: Call, reserved: Reserved) -> Reserved:
         if reserved.found is _OWNED:
             call.reserved = True
             self.own(call)
@@ -378,14 +375,14 @@ class Ledger:
         return sum([call.owned for call in self._calls.values()])
 
     @property
-    def asking(self) -> int:
-        """Calls that are made elsewhere, as far as is known, and about which the store is asked again and again."""
-        return sum([call.landing is None and not call.owned for call in self._calls.values()])
-
-    @property
     def busy(self) -> int:
         """The same, and what the store is being asked or told."""
         return self.owned + len(self._telling)
+
+    @property
+    def asking(self) -> int:
+        """Calls that are made elsewhere, as far as is known, and about which the store is asked again and again."""
+        return sum([call.landing is None and not call.owned for call in self._calls.values()])
 
     # --- people -------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ what is known of a call must not be lost because a file changed. One that is not
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final, cast
 
 from proxy.ledger import Ledger
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from proxy.stores.ledger_memory import MemoryLedger
     from proxy.stores.ledger_sqlite import SqliteLedger
     from proxy.telemetry.metrics import Registry
-
-_log = logging.getLogger("backstay")
 
 MEMORY: Final = "memory"
 FILE: Final = "ledger"

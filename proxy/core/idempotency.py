@@ -132,6 +132,7 @@ _RUNNING: Final = State.RUNNING
 _DONE: Final = State.DONE
 _UNKNOWN: Final = State.UNKNOWN
 _OWNED: Final = Found.OWNED
+_CARRIED_OUT: Final = Concluded.DONE
 
 
 class Subject(NamedTuple):
@@ -332,9 +333,6 @@ def settle(record: Record | None, now: float) -> bool:
 def _hold(record: Record, now: float) -> None:
     if not record.windowed:
         record.until = now + record.retain
-
-
-_CARRIED_OUT: Final = Concluded.DONE
 
 
 # --- how a call ended ---------------------------------------------------------------------------------------

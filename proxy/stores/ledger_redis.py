@@ -36,7 +36,7 @@ from proxy.stores import ledger_fields
 from proxy.stores.base import StoreError
 from proxy.stores.codec import HEAVY
 from proxy.stores.ledger import LedgerFull
-from proxy.stores.link import PAUSE, Link, Refused
+from proxy.stores.link import PAUSE, Link, Linked, Refused
 from proxy.stores.redis_pool import CONNECTIONS, make_pool
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class Server:
         return found
 
 
-class RedisLedger:
+class RedisLedger(Linked):
     """See the module, and ``LedgerStore`` for the methods. Raises as make_pool does."""
 
     name: Final = "redis"
@@ -129,16 +129,6 @@ class RedisLedger:
             self.name, clock, self._greet, refusals=(ResponseError,), connections=CONNECTIONS, limit=limit, pause=pause
         )
         self._counting = clock.spawn(self._count(refresh), "count of unknown outcomes")
-
-    @property
-    def up(self) -> bool:
-        """Whether the server can be asked."""
-        return self._link.up
-
-    @property
-    def why(self) -> str:
-        """It cannot."""
-        return self._link.why
 
     def now(self) -> float:
         """The server's time, as far as it has been heard: what a record's times are to be compared with."""

@@ -28,7 +28,7 @@ from proxy.stores.base import StoreError
 from proxy.stores.ledger import LedgerFull
 from proxy.stores.ledger_file import FAILURES, LedgerFile, Work
 from proxy.stores.ledger_table import Calls, Figures
-from proxy.stores.link import PAUSE, Link, Refused
+from proxy.stores.link import PAUSE, Link, Linked, Refused
 
 NAME: Final = "sqlite"
 ANSWER_LIMIT: Final = 5.0  # seconds for an operation: disks in clouds may take one or two for a sync
@@ -139,7 +139,7 @@ class _Worker(threading.Thread):
             self._clock.loop.call_soon_threadsafe(callback, *arguments)
 
 
-class SqliteLedger:
+class SqliteLedger(Linked):
     """See the module, and ``LedgerStore`` for the methods.
 
     An operation that took longer than ``answer_limit`` has failed for its caller, and may be carried out all the same,
@@ -168,16 +168,6 @@ class SqliteLedger:
         self._worker.start()
 
     # --- what is known without asking ---
-
-    @property
-    def up(self) -> bool:
-        """Whether the file can be asked."""
-        return self._link.up
-
-    @property
-    def why(self) -> str:
-        """It cannot."""
-        return self._link.why
 
     def now(self) -> float:
         """See LedgerStore."""

@@ -29,6 +29,22 @@ class Refused(StoreError):
     """The server is there, and does not do this."""
 
 
+class Linked:
+    """A store behind a link, which says for it whether it can be asked."""
+
+    _link: Link
+
+    @property
+    def up(self) -> bool:
+        """Whether it can be asked."""
+        return self._link.up
+
+    @property
+    def why(self) -> str:
+        """It cannot."""
+        return self._link.why
+
+
 class Link:
     """See the module. ``refusals`` are the exceptions with which the client tells that the server refused."""
 

@@ -35,7 +35,7 @@ from proxy.clock import Clock
 from proxy.core.stored import Stored
 from proxy.stores import codec
 from proxy.stores.base import IDENT, Listed, StoreError, Value, digest_of, ident_of
-from proxy.stores.link import LIMIT, PAUSE, Link, Refused
+from proxy.stores.link import LIMIT, PAUSE, Link, Linked, Refused
 from proxy.stores.redis_pool import CONNECTIONS, make_pool
 
 SCHEMA: Final = 1  # of codec.py and of the keys
@@ -124,7 +124,7 @@ class RedisBackend(RedisCache):
         return int(purged)
 
 
-class RedisStore:
+class RedisStore(Linked):
     """See the module, and ``CacheStore`` for the methods. Raises as make_pool does."""
 
     name: Final = "redis"
@@ -144,16 +144,6 @@ class RedisStore:
         self._link = Link(
             self.name, clock, self._greet, refusals=(ResponseError,), connections=CONNECTIONS, limit=limit, pause=pause
         )
-
-    @property
-    def up(self) -> bool:
-        """Whether the server can be asked."""
-        return self._link.up
-
-    @property
-    def why(self) -> str:
-        """It cannot."""
-        return self._link.why
 
     # --- what the cache asks for ---
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from tests.support.ledger import Bank
 from tests.support.process import Document, Sidecar, write
 from tests.support.redis_server import RedisServer
 from tests.support.vendor import Vendor
@@ -106,6 +107,23 @@ def vendor() -> Iterator[Vendor]:
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server that keeps what it was told, even if it is killed."""
     server = RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def bank() -> Iterator[Bank]:
+    """A vendor that ignores keys."""
+    with Bank() as bank:
+        yield bank
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that forgets nothing that it was told."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"), "--appendonly", "yes", "--appendfsync", "always")
     try:
         yield server.start()
     finally:

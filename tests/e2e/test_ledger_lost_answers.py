@@ -44,12 +44,6 @@ def paying(bank: Bank, **idempotency: Any) -> Document:
 
 
 @pytest.fixture(scope="module")
-def bank() -> Iterator[Bank]:
-    with Bank() as bank:
-        yield bank
-
-
-@pytest.fixture(scope="module")
 def careful() -> Iterator[Bank]:
     with Bank(honours=True) as bank:
         yield bank

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, TypeAlias
@@ -70,21 +70,6 @@ class Storm(Load):
 def paying(bank: Bank, on_store_error: str) -> Document:
     idempotency = {"store": "shared", "scope": "api", "lease": "1s", "on_store_error": on_store_error}
     return {"url": bank.url, "breaker": False, "idempotency": idempotency}
-
-
-@pytest.fixture(scope="module")
-def bank() -> Iterator[Bank]:
-    with Bank() as bank:
-        yield bank
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"), "--appendonly", "yes", "--appendfsync", "always")
-    try:
-        yield server.start()
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -25,12 +24,6 @@ def paying(bank: Bank, **idempotency: Any) -> Document:
 
 
 @pytest.fixture(scope="module")
-def bank() -> Iterator[Bank]:
-    with Bank() as bank:
-        yield bank
-
-
-@pytest.fixture(scope="module")
 def size() -> int:
     return largest_crowd(MANY)
 
@@ -46,15 +39,6 @@ def sidecar(bank: Bank, share: Start, size: int, tmp_path_factory: pytest.TempPa
     }
     file = tmp_path_factory.mktemp("ledger") / "ledger.db"
     return share(document(apis, stores={"ledger": f"sqlite:{file}"}, log={"access": False}))
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"), "--appendonly", "yes", "--appendfsync", "always")
-    try:
-        yield server.start()
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")

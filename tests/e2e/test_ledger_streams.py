@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -36,21 +35,6 @@ def paying(bank: Bank, **more: Any) -> Document:
         "breaker": False,
         "idempotency": {"store": "shared", "scope": "api", "lease": "1s", **more},
     }
-
-
-@pytest.fixture(scope="module")
-def bank() -> Iterator[Bank]:
-    with Bank() as bank:
-        yield bank
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"), "--appendonly", "yes", "--appendfsync", "always")
-    try:
-        yield server.start()
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")
