@@ -20,6 +20,7 @@ class CallError(Exception):
     source: ClassVar[str] = "backstay"
     title: ClassVar[str] = "Backstay failed"
     replaceable: ClassVar[bool] = False  # another answer may stand in for it: see core/fallback.py
+    closes: ClassVar[bool] = False  # nothing else that comes on the agent's connection can be meant for us
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail or self.title)
@@ -80,6 +81,25 @@ class Misdirected(AgentError):
     """No api is configured for this host or path."""
 
     status, reason, title = 404, "no_api", "No api is configured for this address"
+
+
+class WrongHost(AgentError):
+    """A request on a connection that was made for another api (RFC 9110, 15.5.20)."""
+
+    status, reason, title = 421, "wrong_host", "The connection was made for another host"
+    closes = True
+
+
+class PlaceholderMisused(AgentError):
+    """The placeholder of a credential on its way to another host than that of its api."""
+
+    status, reason, title = 403, "placeholder_misused", "A credential's placeholder may go to its own api alone"
+
+
+class EgressDenied(CallError):
+    """The egress policy forbids this destination; nothing was sent, and no answer may stand in for it."""
+
+    status, reason, title = 403, "egress_denied", "This destination is not allowed"
 
 
 class Unsupported(AgentError):

@@ -13,9 +13,11 @@ from typing import Any, Literal
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
+from proxy.core.egress import EgressSettings
 from proxy.core.fallback import FallbackSettings
 from proxy.core.freshness import CacheSettings
 from proxy.core.idempotency import IdempotencySettings
+from proxy.core.placeholders import Credential
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.core.timeouts import Timeouts
@@ -66,6 +68,23 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamProxy:
+    """A proxy on Backstay's own way out: http to it, CONNECT or absolute-form through it."""
+
+    host: str
+    port: int
+    authorization: bytes | None = field(default=None, repr=False)  # of Proxy-Authorization: b"Basic ..."
+
+
+@dataclass(frozen=True, slots=True)
+class TlsIntercept:
+    """Where the authority that signs for intercepted hosts is kept, and where what agents have to trust is put."""
+
+    ca_dir: Path = Path("/var/lib/backstay/ca")
+    trust_dir: Path = Path("/var/run/backstay/trust")
+
+
+@dataclass(frozen=True, slots=True)
 class Api:
     """A third-party API. A call that matches no route has the api's own policies and the label ``default``."""
 
@@ -79,6 +98,8 @@ class Api:
     tls: Tls = Tls()
     max_connections: int = 100
     idle_connection: float = 60.0  # seconds
+    upstream_proxy: UpstreamProxy | None = None  # its own, or the one of all
+    credentials: tuple[Credential, ...] = ()
     policies: Policies = Policies()
     routes: tuple[Route, ...] = ()
     line: str = ""  # file:line of its definition
@@ -101,6 +122,7 @@ class Listen:
     """Where Backstay listens; None means not at all."""
 
     agent: Address = Address("127.0.0.1", 7070)
+    transparent: Address | None = None
     metrics: Address | None = Address("0.0.0.0", 9464)
     admin: Address | None = Address("127.0.0.1", 7072)
 
@@ -117,6 +139,9 @@ class Config:
     log_access: str = "errors"  # all | errors | off
     stores_shared: str | None = field(default=None, repr=False)  # url of a Redis server; a password may be in it
     stores_ledger: str | None = None  # path of an SQLite file
+    upstream_proxy: UpstreamProxy | None = None  # for what no api names
+    egress: EgressSettings = EgressSettings()
+    tls_intercept: TlsIntercept | None = None
     apis: tuple[Api, ...] = ()
     digest: str = ""  # sha256 (hex) of ``effective``
     effective: dict[str, Any] = field(default_factory=dict, repr=False)  # for people: merged, secrets masked

@@ -163,6 +163,32 @@ METRICS: Final = (
         ("store", "mode"),
         "Operations that a store failed, and what became of the call.",
     ),
+    # --- what leaves, and how it was caught ---
+    Spec(
+        "backstay_egress_decisions_total",
+        "counter",
+        ("decision", "rule"),
+        "Decisions on destinations that no api names, and on addresses of those that one does, by the rule that made "
+        "them.",
+    ),
+    Spec(
+        "backstay_captured_connections_total",
+        "counter",
+        ("mode", "handling"),
+        "Connections through CONNECT or by redirection (mode), and what became of each.",
+    ),
+    Spec(
+        "backstay_client_trust_failures_total",
+        "counter",
+        ("api",),
+        "TLS handshakes that the agent broke off when it saw the certificate of Backstay's own authority.",
+    ),
+    Spec(
+        "backstay_certificate_expiry_seconds",
+        "gauge",
+        ("certificate",),
+        "Seconds until a certificate expires: that of the authority that signs for hosts (ca).",
+    ),
     # --- the wire ---
     Spec("backstay_agent_connections", "gauge", (), "Open connections of the agent."),
     Spec("backstay_upstream_connections", "gauge", ("api", "state"), "Open connections to an upstream."),

@@ -34,6 +34,11 @@ _ADVICE: Final = {
     "connect_timeout": _UNREACHED,
     "tls": "The {api} API does not prove its identity, so nothing was sent. " + _USELESS,
     "no_api": "No API is configured at this address; check the URL. " + _USELESS,
+    "wrong_host": "This connection was made for another host. Make a new connection for this call.",
+    "placeholder_misused": "This call would hand the placeholder of a credential to a host that it is not for; nothing "
+    "was sent. " + _USELESS,
+    "egress_denied": "The operator does not allow calls to this address; nothing was sent. Use another tool, or do "
+    "without.",
     "loop": "The call came back to Backstay: its configuration points at itself. " + _USELESS,
     "internal": "Backstay failed, not the API. It is not known whether the call was carried out; tell the operator.",
     "request_timeout": "The request did not arrive completely, and was not carried out as a whole; send it again.",
