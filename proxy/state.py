@@ -167,4 +167,8 @@ class Survivors:
 
 def _same(old: Endpoint, new: Endpoint) -> bool:
     """Whether connections to ``old`` may serve ``new``; contexts are compared by what they were made from."""
-    return (old.host, old.port, old.server_name, old.identity) == (new.host, new.port, new.server_name, new.identity)
+    return _place(old) == _place(new)
+
+
+def _place(of: Endpoint) -> tuple[object, ...]:
+    return of.host, of.port, of.server_name, of.identity, of.way.proxy

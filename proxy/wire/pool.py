@@ -1,14 +1,14 @@
 """The connections to one upstream: keep-alive, last in first out, bounded. Used by the last Send of a chain.
 
 A call takes an idle connection, or opens one if there are fewer than ``max_connections``, or waits in a bounded
-queue until its deadline. Names are resolved at every new connection, so that DNS changes are followed as fast as
-connections turn over; addresses are raced (RFC 8305).
+queue until its deadline. Names are resolved at every new connection (dial.py), so that DNS changes are followed as
+fast as connections turn over. Where the way out is a proxy, calls over TLS tunnel through it, and the pool of an
+upstream in the clear consists of connections to the proxy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 from collections import deque
@@ -20,6 +20,7 @@ import aiofastnet
 from proxy.core.retry import safe_to_resend
 from proxy.core.timeouts import cap
 from proxy.errors import ConnectFailed, ConnectionReset, ConnectTimeout, DeadlineExceeded, PoolExhausted, TlsFailed
+from proxy.wire.dial import Way, dial, dial_proxy
 from proxy.wire.outgoing import encode_request_head
 from proxy.wire.upstream import UpstreamConnection
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _TLS_BUFFER: Final = 64 * 1024  # bytes each way; aiofastnet's own 257 KiB are more than a connection may hold
 _QUEUE_PER_CONNECTION: Final = 20
-_HAPPY_EYEBALLS_DELAY: Final = 0.25  # seconds (RFC 8305, 5)
+_DIRECT: Final = Way()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Endpoint:
     server_name: str | None = None  # of the certificate, if not host
     authority: bytes = b""  # the Host field to send
     identity: str = ""  # names what tls was made from: two endpoints with the same one are the same
+    way: Way = _DIRECT
 
 
 class Pool:
@@ -68,8 +70,6 @@ class Pool:
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
         self._reaper: Timer | None = None
         self._closed = False
-        # An address runs no race: that costs two tasks, and asyncio's loses a socket if it is cancelled as it is won.
-        self._head_start = None if _is_address(endpoint.host) else _HAPPY_EYEBALLS_DELAY
 
     # --- taking -----------------------------------------------------------------------------------------
 
@@ -139,21 +139,37 @@ class Pool:
 
     async def _connect(self) -> UpstreamConnection:
         at = self.endpoint
+        connection = UpstreamConnection(self)
         try:
-            _, connection = await aiofastnet.create_connection(
-                self.clock.loop,
-                lambda: UpstreamConnection(self),  # type: ignore[type-var]  # a protocol by its methods
-                at.host,
-                at.port,
-                ssl=at.tls,
-                server_hostname=(at.server_name or at.host) if at.tls else None,
-                happy_eyeballs_delay=self._head_start,
-                ssl_incoming_bio_size=_TLS_BUFFER if at.tls else None,
-                ssl_outgoing_bio_size=_TLS_BUFFER if at.tls else None,
-            )
+            sock = await self._dial()
+            try:
+                await aiofastnet.create_connection(
+                    self.clock.loop,
+                    lambda: connection,  # type: ignore[type-var]  # a protocol by its methods
+                    sock=sock,
+                    ssl=at.tls,
+                    server_hostname=(at.server_name or at.host) if at.tls else None,
+                    ssl_incoming_bio_size=_TLS_BUFFER if at.tls else None,
+                    ssl_outgoing_bio_size=_TLS_BUFFER if at.tls else None,
+                )
+            except BaseException:
+                if connection.transport is not None:
+                    connection.transport.abort()  # before its socket: another may get its number at once
+                sock.close()
+                raise
         except OSError as error:
             raise self._failure(error) from None
         return connection
+
+    async def _dial(self) -> socket.socket:
+        at = self.endpoint
+        if at.way.proxy is not None and at.tls is None:
+            return await dial_proxy(self.clock, at.host, at.port, at.way.proxy, at.way.choose)
+        sock, early = await dial(self.clock, at.host, at.port, at.way)
+        if early:
+            sock.close()
+            raise ConnectFailed(self._said("spoke before it was spoken to, as nothing that speaks TLS does"))
+        return sock
 
     def _still_open(self, connection: UpstreamConnection) -> UpstreamConnection:
         """Whoever began a call on a closed connection would never hear of it."""
@@ -231,14 +247,6 @@ class Pool:
 
     def __repr__(self) -> str:
         return f"<Pool {self.endpoint.host}:{self.endpoint.port} {self.counts()}>"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 class Upstream:
