@@ -15,11 +15,16 @@ from proxy.config import checks, schema
 from proxy.config import settings as out
 from proxy.config.document import Entry, Mapping, Node, Scalar, Sequence, plain, walk
 from proxy.config.merge import overlay
+from proxy.config.outbound import QUERY
 from proxy.config.problems import Mark, Problems
+from proxy.config.process import Egress, TlsIntercept
+from proxy.config.upstreams import Credential
 from proxy.config.validate import find
+from proxy.core import placeholders
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
+from proxy.core.egress import EgressSettings
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi
 from proxy.core.fallback import Step as FallbackStep
 from proxy.core.freshness import CacheSettings
@@ -87,7 +92,12 @@ def build(
     effective = _effective(document, root, merged)
     listen, limits = document.listen, document.limits
     return out.Config(
-        listen=out.Listen(out.Address(*listen.agent), _address(listen.metrics), _address(listen.admin)),
+        listen=out.Listen(
+            agent=out.Address(*listen.agent),
+            transparent=_address(listen.transparent),
+            metrics=_address(listen.metrics),
+            admin=_address(listen.admin),
+        ),
         admin_token=document.admin_token,
         limits=out.Limits(
             connections=limits.connections,
@@ -102,7 +112,10 @@ def build(
         log_access=document.log.access,
         stores_shared=document.stores.shared,
         stores_ledger=document.stores.ledger,
-        apis=tuple(_api(name, api, root, merged) for name, api in document.apis.items()),
+        upstream_proxy=document.upstream_proxy,
+        egress=_egress(document.egress),
+        tls_intercept=None if document.tls_intercept is None else _tls_intercept(document.tls_intercept),
+        apis=tuple(_api(name, document, root, merged) for name in document.apis),
         digest=hashlib.sha256(json.dumps(effective, sort_keys=True).encode()).hexdigest(),
         effective=effective,
         origins=dict(_origins(document, root, merged)),
@@ -114,7 +127,22 @@ def _address(address: tuple[str, int] | None) -> out.Address | None:
     return None if address is None else out.Address(*address)
 
 
-def _api(name: str, api: schema.Api, root: Mapping, merged: dict[tuple[str | int, ...], Merged]) -> out.Api:
+def _egress(given: Egress) -> EgressSettings:
+    return EgressSettings(
+        unlisted=given.unlisted,
+        private_networks=given.private_networks,
+        allow=tuple(given.allow),
+        deny=tuple(given.deny),
+        pass_through=tuple(given.pass_through),
+    )
+
+
+def _tls_intercept(given: TlsIntercept) -> out.TlsIntercept:
+    return out.TlsIntercept(Path(given.ca_dir), Path(given.trust_dir))
+
+
+def _api(name: str, document: schema.Document, root: Mapping, merged: dict[tuple[str | int, ...], Merged]) -> out.Api:
+    api = document.apis[name]
     scheme = cast("Literal['http', 'https']", api.url.scheme)
     loc: tuple[str | int, ...] = ("apis", name)
     return out.Api(
@@ -128,6 +156,8 @@ def _api(name: str, api: schema.Api, root: Mapping, merged: dict[tuple[str | int
         tls=out.Tls(**dict(api.tls)),
         max_connections=api.connections.max,
         idle_connection=api.connections.idle,
+        upstream_proxy=document.upstream_proxy if api.upstream_proxy is None else _own_proxy(api.upstream_proxy),
+        credentials=tuple(_credential(field, given) for field, given in api.credentials.items()),
         policies=_policies(merged[loc].policies),
         routes=tuple(
             out.Route(route.name, _match(route.match), _policies(merged[(*loc, "routes", index)].policies))
@@ -135,6 +165,16 @@ def _api(name: str, api: schema.Api, root: Mapping, merged: dict[tuple[str | int
         ),
         line=str(find(root, loc).key),
     )
+
+
+def _own_proxy(given: out.UpstreamProxy | str) -> out.UpstreamProxy | None:
+    return None if isinstance(given, str) else given
+
+
+def _credential(field: str, given: Credential) -> placeholders.Credential:
+    name, query = field.removeprefix(QUERY), field.startswith(QUERY)
+    placeholder = None if given.placeholder is None else given.placeholder.encode()
+    return placeholders.Credential(name.encode(), given.value.encode(), query, placeholder)
 
 
 def _match(match: schema.Match) -> Match:

@@ -11,10 +11,8 @@ from typing import Final, TypeAlias
 
 from proxy.config import kinds
 from proxy.config.document import Mapping, Node, display, has_broken
-from proxy.config.keys import Model
 from proxy.config.problems import Problems
-from proxy.config.process import Egress, Listen, TlsIntercept
-from proxy.config.reserved import REFUSAL
+from proxy.config.process import Listen
 from proxy.config.schema import (
     Api,
     Breaker,
@@ -44,7 +42,6 @@ def check_document(document: Document, root: Mapping, problems: Problems) -> Non
     checker.required(document)
     checker.names(document)
     checker.listen(document.listen)
-    checker.not_yet(document)
     checker.mounts(document.apis)
     checker.hosts(document.apis)
     for name, api in document.apis.items():
@@ -82,7 +79,7 @@ class _Checker:
         if "listen" in self._root.entries and has_broken(self._root.entries["listen"].node):
             return
         taken: list[tuple[str, tuple[str, int]]] = []
-        for key in ("agent", "metrics", "admin"):
+        for key in ("agent", "transparent", "metrics", "admin"):
             address = getattr(listen, key)
             if address is None or address[1] == 0:
                 continue
@@ -91,19 +88,6 @@ class _Checker:
                     loc = next(loc for loc in (("listen", key), ("listen", other)) if has(self._root, *loc))
                     self._add(loc, f"{key} and {other} listen at the same address", "give each its own port")
             taken.append((key, address))
-
-    def not_yet(self, document: Document) -> None:
-        """Keys that are parsed already, while only their defaults are what this version does."""
-        given: tuple[tuple[str, Model | None, Model], ...] = (
-            ("egress", document.egress, Egress()),
-            ("tls_intercept", document.tls_intercept, TlsIntercept()),
-        )
-        for section, model, defaults in given:
-            only = defaults.model_dump(mode="json")
-            for key, value in model or ():
-                if value != getattr(defaults, key):
-                    loc = (section, key)
-                    self._add(loc, f"{display(self._at(*loc).node)} is {REFUSAL}", f"remove it, or write {only[key]}")
 
     def mounts(self, apis: dict[str, Api]) -> None:
         seen: dict[str, str] = {}

@@ -10,13 +10,14 @@ only there, a literal ``${api}`` keeps the second dollar sign that tells it from
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Mapping as EnvMapping
 from pathlib import Path
 from typing import Final
 
 from proxy.config.document import Mapping, Scalar, walk
 from proxy.config.problems import Problems
-from proxy.config.urls import MASK, masked, masked_redis
+from proxy.config.urls import MASK, masked, masked_proxy, masked_redis
 from proxy.core.fallback import TEMPLATES
 
 _MAX_SECRET: Final = 1 << 20
@@ -49,12 +50,23 @@ def expand(root: Mapping, env: EnvMapping[str, str], problems: Problems) -> list
 
 def _hide(node: Scalar, path: tuple[str, ...]) -> None:
     """Mask what is a secret by its nature, wherever it was written."""
-    if path == ("admin_token",):
+    if path == ("admin_token",) or (_is_credential(path) and node.value not in {None, ""}):
         node.shown = MASK
     elif isinstance(node.value, str):
         text = node.value if node.shown is None else node.shown
-        hidden = masked_redis(text) if path == ("stores", "shared") else masked(text)
+        hidden = _mask_of(path)(text)
         node.shown = node.shown if hidden == text else hidden
+
+
+def _is_credential(path: tuple[str, ...]) -> bool:
+    """Whether it leads to a credential, or to what somebody took for the place of one."""
+    return path[:1] + path[2:3] == ("apis", "credentials") and path[4:] != ("placeholder",)
+
+
+def _mask_of(path: tuple[str, ...]) -> Callable[[str], str]:
+    if path == ("stores", "shared"):
+        return masked_redis
+    return masked_proxy if path[-1] == "upstream_proxy" else masked
 
 
 def _expand_scalar(

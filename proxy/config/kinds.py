@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from proxy.config import units, urls
+from proxy.config import outbound, units, urls
 from proxy.config.problems import near
 from proxy.config.units import UnitError
 from proxy.core.credentials import CREDENTIALS
@@ -354,6 +354,13 @@ LEDGER: Final = Kind(
     urls.read_ledger,
     urls.write_ledger,
     ({"type": "string", "pattern": f"^(?:{urls.LEDGER})$"},),
+)
+PROXY: Final = Kind("url", urls.read_proxy, urls.write_proxy, ({"type": "string", "pattern": f"^(?:{urls.PROXY})$"},))
+EGRESS: Final = Kind("host, address or network", outbound.read_pattern, outbound.write_pattern, ({"type": "string"},))
+EGRESS_HOST: Final = replace(EGRESS, name="host", read=outbound.read_host_pattern)
+SECRET: Final = Kind("text", outbound.read_secret, _same, ({"type": "string", "minLength": 1},))
+STAND_IN: Final = _pattern(
+    "text", outbound.STAND_IN, "a placeholder", "write 8 to 128 letters, digits, - and _, such as bs_stripe"
 )
 VERSION: Final = Kind("`1`", _read_version, _same, ({"enum": [1, "1"]},))
 MODE: Final = words("enforce", "shadow")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from proxy.config.document import Mapping, display
 from proxy.config.problems import Problems
-from proxy.config.schema import Api, Document, Tls
+from proxy.config.schema import Api, Document
+from proxy.config.upstreams import Tls
 from proxy.config.validate import find
 
 _KEYS = ("ca_file", "client_cert", "client_key")

@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 
 from proxy.config import kinds
 from proxy.config.keys import Model, part, setting
+from proxy.core.egress import Pattern
 
 _Address: TypeAlias = tuple[str, int]
 
@@ -20,8 +21,8 @@ class Listen(Model):
     """The addresses that Backstay listens at."""
 
     agent: Annotated[_Address, kinds.ADDRESS] = setting("127.0.0.1:7070", "The agent's traffic.")
-    transparent: Annotated[str, kinds.words(off=True)] = setting(
-        "off", "Redirected connections. Only `off` in this version."
+    transparent: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
+        "off", "Redirected connections; `backstay redirect` makes the rules."
     )
     metrics: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
         "0.0.0.0:9464", "/metrics, /healthz and /readyz; open."
@@ -89,17 +90,39 @@ class Log(Model):
 
 
 class Egress(Model):
-    """Rules for hosts that no api names. Only the defaults in this version."""
+    """What may be reached: by forward proxy and CONNECT, by redirected connections, and by Backstay itself for an api.
 
-    unlisted: Annotated[str, kinds.words("allow", "report", "deny")] = setting("allow", "Hosts that no api names.")
-    private_networks: Annotated[str, kinds.words("auto", "allow", "deny")] = setting("auto", "Private addresses.")
-    allow: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts that are always allowed.")
-    deny: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts that are never allowed.")
-    pass_through: list[Annotated[str, kinds.TEXT]] = setting([], "Hosts whose TLS is not intercepted.")
+    Names are resolved by Backstay, their addresses judged, and exactly those connected to. An entry is a host, or
+    `*.example` for all names below it; an address or a network; with `:port`, it holds for that port alone. What is
+    denied here is denied to apis, too. Next come metadata addresses of clouds, which only an entry of `allow` that is
+    that very address opens; then `allow`, the hosts of apis, private networks, and `unlisted` for the rest.
+    """
+
+    unlisted: Annotated[str, kinds.words("allow", "report", "deny")] = setting(
+        "allow", "What becomes of hosts that neither an api nor a rule names; `report` allows and logs them."
+    )
+    private_networks: Annotated[str, kinds.words("auto", "allow", "deny")] = setting(
+        "auto",
+        "Private, loopback and link-local addresses; `auto` denies them to whoever names a host (forward proxy, "
+        "CONNECT) and allows them to redirected connections.",
+    )
+    allow: list[Annotated[Pattern, kinds.EGRESS]] = setting([], "What is allowed, whatever is said above.")
+    deny: list[Annotated[Pattern, kinds.EGRESS]] = setting([], "What is denied, to apis, too.")
+    pass_through: list[Annotated[Pattern, kinds.EGRESS_HOST]] = setting(
+        [], "Hosts whose TLS is not intercepted, though an api names them: clients that pin a certificate need it."
+    )
 
 
 class TlsIntercept(Model):
-    """Interception of the agent's own TLS. Only the defaults in this version."""
+    """Interception of the agent's TLS to the hosts of apis; `{}` is on, with these folders.
 
-    ca_dir: Annotated[str, kinds.PATH] = setting("/var/lib/backstay/ca", "Holds the key of the authority.")
-    trust_dir: Annotated[str, kinds.PATH] = setting("/var/run/backstay/trust", "Holds what the agent has to trust.")
+    The agent mounts `trust_dir` to trust the authority whose key is in `ca_dir`, which it must never see.
+    """
+
+    ca_dir: Annotated[str, kinds.PATH] = setting(
+        "/var/lib/backstay/ca", "Holds the key of the authority, made at the first start, if it is not there."
+    )
+    trust_dir: Annotated[str, kinds.PATH] = setting(
+        "/var/run/backstay/trust",
+        "Gets what the agent has to trust: `ca.crt`, and with the system's roots `ca-bundle.crt`.",
+    )

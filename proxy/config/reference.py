@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from proxy.config import process, schema
+from proxy.config import process, schema, upstreams
 from proxy.config.keys import Model, keys_of
 from proxy.config.kinds import Either, Kind, Switch
 from proxy.config.validate import inner_model
@@ -21,7 +21,7 @@ from proxy.config.validate import inner_model
 _HEAD: Final = """\
 # Configuration
 
-<!-- Generated from the schema by `make docs`; edit proxy/config/schema.py and process.py instead. -->
+<!-- Generated from the schema by `make docs`; edit proxy/config/schema.py, process.py and upstreams.py instead. -->
 
 One YAML file, several, or a folder of `*.yaml` and `*.yml`: they are merged, and what two files give is a mistake.
 `backstay check CONFIG` prints every mistake with its line and what to write instead; `backstay explain CONFIG METHOD
@@ -56,8 +56,9 @@ _SECTIONS: Final[tuple[tuple[str, type[Model]], ...]] = (
     ("`egress`", process.Egress),
     ("`tls_intercept`", process.TlsIntercept),
     ("`apis.NAME`", schema.Api),
-    ("`apis.NAME.tls`", schema.Tls),
-    ("`apis.NAME.connections`", schema.Connections),
+    ("`apis.NAME.tls`", upstreams.Tls),
+    ("`apis.NAME.connections`", upstreams.Connections),
+    ("`apis.NAME.credentials.FIELD`", upstreams.Credential),
     ("`apis.NAME.routes[]`", schema.Route),
     ("`apis.NAME.routes[].match`", schema.Match),
     ("Policies: in `defaults`, `apis.NAME` and `apis.NAME.routes[]`", schema.Policies),

@@ -42,10 +42,6 @@ _POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
     (("timeout", "first_byte"), _word("adaptive")),
 )
 _REFUSED: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
-    (("listen", "transparent"), _on),
-    (("upstream_proxy",), _on),
-    (("apis", "*", "upstream_proxy"), _on),
-    (("apis", "*", "credentials"), _any),
     *((scope + path, refused) for scope, (path, refused) in product(_SCOPES, _POLICY_KEYS)),
 )
 

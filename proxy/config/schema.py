@@ -16,7 +16,9 @@ from proxy.config import kinds
 from proxy.config.keys import Model, demanded, needed, part, setting
 from proxy.config.kinds import Switch
 from proxy.config.process import Drain, Egress, Limits, Listen, Log, Stores, TlsIntercept
+from proxy.config.settings import UpstreamProxy
 from proxy.config.units import Rate
+from proxy.config.upstreams import Connections, Credential, Tls
 
 # --- policies -------------------------------------------------------------------------------------------
 
@@ -296,26 +298,6 @@ class Policies(Model):
 
 # --- apis -------------------------------------------------------------------------------------------------
 
-_File: TypeAlias = Annotated[str, kinds.PATH] | None
-
-
-class Tls(Model):
-    """TLS to the upstream; its certificate is always verified."""
-
-    ca_file: _File = setting(None, "Certificates to trust, in PEM, instead of the system's.")
-    server_name: Annotated[str, kinds.HOST] | None = setting(
-        None, "The name to ask for and to verify, if not the url's."
-    )
-    client_cert: _File = setting(None, "A client certificate, in PEM.")
-    client_key: _File = setting(None, "Its private key, in PEM.")
-
-
-class Connections(Model):
-    """The pool of connections to the upstream."""
-
-    max: Annotated[int, kinds.COUNT] = setting(100, "Connections at once; calls beyond wait for one.")
-    idle: Annotated[float, kinds.PAUSE] = setting("60s", "How long an unused connection is kept.")
-
 
 class Match(Model):
     """The calls that a route is for. At least one of the two is needed."""
@@ -347,8 +329,11 @@ class Api(Policies):
     )
     tls: Tls = part(Tls, "TLS to the upstream.")
     connections: Connections = part(Connections, "The pool of connections.")
-    upstream_proxy: Annotated[str, kinds.words(off=True)] = setting(
-        "off", "A proxy on the way out. Only `off` in this version."
+    upstream_proxy: Annotated[UpstreamProxy | str, kinds.PROXY.off("off")] | None = setting(
+        None, "A proxy of its own on the way out, or `off` for none; that of all, if absent."
+    )
+    credentials: dict[str, Credential] = setting(
+        {}, "What Backstay sets on its calls, by the name of the field, or `query:NAME`, so that the agent need not."
     )
     routes: list[Route] = setting([], "Overrides for some calls.")
 
@@ -366,10 +351,11 @@ class Document(Model):
     limits: Limits = part(Limits, "Limits.")
     drain: Drain = part(Drain, "The end of the process.")
     log: Log = part(Log, "Logs.")
-    upstream_proxy: Annotated[str, kinds.words(off=True)] = setting(
-        "off", "A proxy on the way out. Only `off` in this version."
+    upstream_proxy: Annotated[UpstreamProxy | None, kinds.PROXY.off()] = setting(
+        "off",
+        "A proxy on Backstay's own way out, `http://[user:password@]host:port`; for apis, too, unless they differ.",
     )
-    egress: Egress = part(Egress, "Rules for hosts that no api names.")
+    egress: Egress = part(Egress, "What may be reached.")
     tls_intercept: Annotated[TlsIntercept | None, Switch()] = setting("off", "Interception of the agent's TLS.")
     defaults: Policies = part(Policies, "Policies that every api starts from.")
     apis: dict[str, Api] = Field(default_factory=dict, description="The APIs that the agent calls, by name.")

@@ -140,7 +140,7 @@ class Config:
     stores_shared: str | None = field(default=None, repr=False)  # url of a Redis server; a password may be in it
     stores_ledger: str | None = None  # path of an SQLite file
     upstream_proxy: UpstreamProxy | None = None  # for what no api names
-    egress: EgressSettings = EgressSettings()
+    egress: EgressSettings = field(default_factory=EgressSettings)
     tls_intercept: TlsIntercept | None = None
     apis: tuple[Api, ...] = ()
     digest: str = ""  # sha256 (hex) of ``effective``

@@ -249,7 +249,7 @@ def test_the_process_has_its_settings(loads: Callable[[str], Config]) -> None:
     """Addresses, limits, drain and log."""
     text = """\
 version: 1
-listen: {agent: "[::1]:1", metrics: off, admin: false}
+listen: {agent: "[::1]:1", transparent: 127.0.0.1:2, metrics: off, admin: false}
 limits: {connections: 5, header_bytes: 4KiB, body_bytes: 1MiB, memory: {cache: 9MiB, idempotency: 8MiB},
   disk: {ledger: 7MiB}}
 stores: {shared: "redis://:pw@h/0", ledger: "sqlite:/var/l.db"}
@@ -258,7 +258,7 @@ log: {level: debug, access: false}
 apis: {x: {url: http://x}}
 """
     config = loads(text)
-    assert config.listen == Listen(Address("::1", 1), None, None)
+    assert config.listen == Listen(Address("::1", 1), Address("127.0.0.1", 2), None, None)
     assert str(config.listen.agent) == "[::1]:1"
     assert config.limits == Limits(5, 4096, 1 << 20, 9 << 20, 8 << 20, 7 << 20)
     assert (config.stores_shared, config.stores_ledger) == ("redis://:pw@h/0", "/var/l.db")

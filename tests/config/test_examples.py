@@ -15,8 +15,9 @@ from proxy.config.explain import explain
 from proxy.config.keys import keys_of
 from proxy.config.load import load
 from proxy.config.schema import Document, Route, Step
-from proxy.config.settings import Api, Config, Policies
+from proxy.config.settings import Api, Config, Policies, TlsIntercept
 from proxy.config.validate import inner_model
+from proxy.core.egress import EgressSettings
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi, render
 from proxy.core.freshness import CacheSettings
 from proxy.core.idempotency import Derive, IdempotencySettings, StoreErrors
@@ -64,7 +65,8 @@ def paths_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
 def test_the_full_example_has_every_key() -> None:
     """Every key that this version takes, except those that defaults and routes repeat."""
     origins = [re.sub(r"\.routes\.\w+", "", path) for path in example("full").origins]
-    known = {key.replace("apis.", "apis.stripe.") for key in paths_of(Document) if not key.startswith("defaults.")}
+    keys = [key.replace(".credentials.", ".credentials.authorization.") for key in paths_of(Document)]
+    known = {key.replace("apis.", "apis.stripe.") for key in keys if not key.startswith("defaults.")}
     assert known - {"apis.stripe.routes"} <= {*origins}
 
 
@@ -77,6 +79,7 @@ def test_the_full_example_states_the_defaults() -> None:
     assert (api.policies.retry, api.policies.classify) == (RetrySettings(), Policies().classify)
     assert (api.policies.cache, api.policies.idempotency) == (CacheSettings(), IdempotencySettings())
     assert (full.stores_shared, full.stores_ledger) == (None, None)
+    assert (full.upstream_proxy, full.egress, full.tls_intercept) == (None, EgressSettings(), TlsIntercept())
 
 
 def test_the_full_example_has_every_step() -> None:

@@ -37,39 +37,3 @@ def test_a_mistake_in_a_shared_anchor_counts_once(complains: Callable[[str], lis
     """Where several apis use one anchor, its line is named once."""
     text = "x-p: &p {hedge: {}}\nversion: 1\napis:\n  a: {url: http://a, <<: *p}\n  b: {url: http://b, <<: *p}\n"
     assert [str(problem.line) for problem in complains(text)] == ["1"]
-
-
-@pytest.mark.parametrize(
-    ("text", "path", "message"),
-    [
-        ("listen: {transparent: 127.0.0.1:7071}", "listen.transparent", "'127.0.0.1:7071' is not available"),
-        ("upstream_proxy: http://proxy:3128", "upstream_proxy", "'http://proxy:3128' is not available"),
-        ("upstream_proxy: http://u:pw@proxy:3128", "upstream_proxy", "'http://****@proxy:3128' is not available"),
-        ("egress: {unlisted: deny}", "egress.unlisted", "'deny' is not available"),
-        ("egress: {allow: [x.example]}", "egress.allow", "a list is not available"),
-        ("tls_intercept: {ca_dir: /ca}", "tls_intercept.ca_dir", "'/ca' is not available"),
-    ],
-)
-def test_refuses_values_without_effect(
-    text: str, path: str, message: str, complains: Callable[[str], list[Problem]]
-) -> None:
-    """Nobody shall believe that a rule is in force which is not."""
-    (problem,) = complains(f"version: 1\napis: {{x: {{url: http://x}}}}\n{text}\n")
-    assert (problem.line, problem.path) == (3, path)
-    assert problem.message.startswith(message)
-
-
-def test_refuses_keys_of_an_api(api: Callable[[str], list[str]]) -> None:
-    """Credentials are never ignored: the agent would send none."""
-    assert api("credentials: {}") == [
-        "5: apis.x.credentials: 'credentials' is not available in this version; remove it"
-    ]
-    (said,) = api("upstream_proxy: http://p:1")
-    assert said.startswith("5: apis.x.upstream_proxy: 'http://p:1' is not available in this version; remove it, or")
-
-
-def test_what_is_off_or_the_default_is_accepted(loads: Callable[[str], object]) -> None:
-    """A file may say what this version does anyway."""
-    text = "version: 1\nlisten: {transparent: off}\nupstream_proxy: false\negress: {unlisted: allow, allow: []}\n"
-    text += "tls_intercept: {trust_dir: /var/run/backstay/trust}\napis: {x: {url: http://x, upstream_proxy: off}}\n"
-    assert loads(text)
