@@ -1,0 +1,78 @@
+"""Owns what agents are given to trust: the system's roots, and the certificates of our authority. Called by ca.py.
+
+``SSL_CERT_FILE`` and its like replace a client's roots, so that an agent needs both in one file. Nothing here has ever
+seen a key.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import ssl
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import certifi
+
+from proxy.wire.ca_dir import AuthorityError, replace
+
+CERTIFICATE: Final = "ca.crt"
+BUNDLE: Final = "ca-bundle.crt"
+
+_BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
+_HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")  # how OpenSSL names the files of a folder of roots
+
+
+def publish(trust_dir: Path, ours: Iterable[bytes]) -> None:
+    """Put ``ours`` (PEM) into ca.crt, and the system's roots before them into ca-bundle.crt; see Authority.publish."""
+    own = [_tidy(pem) for pem in ours]
+    try:
+        trust_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _put(trust_dir / CERTIFICATE, b"".join(own))
+        _put(trust_dir / BUNDLE, b"".join(dict.fromkeys([*_roots(trust_dir), *own])))
+    except OSError as error:
+        what = f"{error.strerror}: agents cannot be told whom to trust; let Backstay (user {os.geteuid()}) write there"
+        raise AuthorityError(error.errno or errno.EIO, what, str(trust_dir)) from None
+
+
+def _put(path: Path, data: bytes) -> None:
+    """A file that is right is left alone: agents may watch it."""
+    try:
+        right = path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o644
+    except FileNotFoundError:
+        right = False
+    if not right:
+        replace(path, data, 0o644)
+
+
+def _roots(trust_dir: Path) -> list[bytes]:
+    """Those that OpenSSL trusts on this system (its variables apply), else certifi's. Each is one block of PEM."""
+    paths = ssl.get_default_verify_paths()
+    files = [Path(paths.cafile)] if paths.cafile else []
+    folder = Path(paths.capath) if paths.capath else None
+    if folder is not None:
+        files += sorted(path for path in folder.iterdir() if _HASHED.fullmatch(path.name))
+    roots = [root for file in files for root in _of(file, trust_dir)]
+    return roots or list(_of(Path(certifi.where()), trust_dir))
+
+
+def _of(file: Path, trust_dir: Path) -> Iterator[bytes]:
+    """The certificates in a file, unless it is one of our own: what an earlier authority left there must not stay."""
+    if file.resolve().parent == trust_dir.resolve():
+        return
+    try:
+        data = file.read_bytes()
+    except OSError:  # a root that this user may not read is not trusted by this process either
+        return
+    for block in _BLOCK.findall(data):
+        try:
+            yield _tidy(block)
+        except ValueError:  # some clients would refuse a bundle for the sake of one bad block
+            continue
+
+
+def _tidy(block: bytes) -> bytes:
+    """In one form whatever the line ends, so that no certificate is there twice."""
+    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(block.decode("ascii").strip())).encode()
