@@ -8,9 +8,15 @@ if TYPE_CHECKING:
     from proxy.model import Request
 
 
-def encode_request_head(request: Request, host: bytes, via: bytes) -> bytes:
-    """The head to send: the agent's fields in their order behind our Host, then framing and Via."""
-    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (request.method, request.target, host)]
+def encode_request_head(request: Request, host: bytes, via: bytes, origin: bytes = b"", hop: bytes = b"") -> bytes:
+    """The head to send: the agent's fields in their order behind our Host, then framing and Via.
+
+    For a proxy, ``origin`` (``http://host``) makes the target absolute, and ``hop`` has the fields for it alone.
+    """
+    target = request.target
+    if origin and target == b"*":
+        target = b""  # RFC 9112, 3.2.4
+    parts = [b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b" % (request.method, origin, target, host, hop)]
     parts += [b"%b: %b\r\n" % (name, value) for _, name, value in request.headers.fields]
     if request.stream is not None:
         if request.stream.length is None:

@@ -20,13 +20,15 @@ import aiofastnet
 from proxy.core.retry import safe_to_resend
 from proxy.core.timeouts import cap
 from proxy.errors import ConnectFailed, ConnectionReset, ConnectTimeout, DeadlineExceeded, PoolExhausted, TlsFailed
-from proxy.wire.dial import Way, dial, dial_proxy
+from proxy.wire.dial import Way, credentials, dial, dial_proxy, refusal
 from proxy.wire.outgoing import encode_request_head
 from proxy.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from proxy.clock import Clock, Timer
-    from proxy.model import Attempt, Response
+    from proxy.model import Attempt, Request, Response
 
 _TLS_BUFFER: Final = 64 * 1024  # bytes each way; aiofastnet's own 257 KiB are more than a connection may hold
 _QUEUE_PER_CONNECTION: Final = 20
@@ -252,27 +254,40 @@ class Pool:
 class Upstream:
     """The last Send of a chain: one attempt on one connection of a pool."""
 
-    __slots__ = ("_declared_safe", "_pool", "_via")
+    __slots__ = ("_declared_safe", "_dress", "_hop", "_origin", "_pool", "_proxy", "_via")
 
-    def __init__(self, pool: Pool, via: bytes, *, declared_safe: bool) -> None:
+    def __init__(
+        self, pool: Pool, via: bytes, *, declared_safe: bool, dress: Callable[[Request], Request] | None = None
+    ) -> None:
         self._pool = pool
         self._via = via
         self._declared_safe = declared_safe
+        self._dress = dress  # makes of the agent's request what is sent
+        self._proxy = pool.endpoint.way.proxy if pool.endpoint.tls is None else None
+        self._origin = self._hop = b""
+        if self._proxy is not None:
+            self._origin, self._hop = b"http://" + pool.endpoint.authority, credentials(self._proxy)
 
     async def __call__(self, attempt: Attempt) -> Response:
-        """Send and await the final headers. Raises UpstreamError, PoolExhausted."""
-        pool = self._pool
+        """Send and await the final headers. Raises UpstreamError, PoolExhausted, EgressDenied, PlaceholderMisused."""
+        pool, exchange = self._pool, attempt.exchange
+        request = exchange.request if self._dress is None else self._dress(exchange.request)
         connection = pool.take() or await pool.acquire(attempt)
-        head = encode_request_head(attempt.exchange.request, pool.endpoint.authority, self._via)
-        reused = connection.uses > 0
+        head = encode_request_head(request, pool.endpoint.authority, self._via, self._origin, self._hop)
+        reused, written = connection.uses > 0, exchange.written
         try:
-            return await self._on(connection, attempt, head)
+            response = await self._on(connection, attempt, head)
         except ConnectionReset:
             # The upstream may have closed a kept connection just before it was used again (RFC 9112, 9.3.1).
             if not reused or connection.received or not self._may_resend(attempt):
                 raise
-            attempt.exchange.lost = True
-        return await self._on(await pool.open(attempt), attempt, head)
+            exchange.lost = True
+            response = await self._on(await pool.open(attempt), attempt, head)
+        if self._proxy is not None and response.status == 407:
+            response.discard()
+            attempt.written, exchange.written = False, written  # it went no further
+            raise refusal(407, pool.endpoint.authority.decode("latin-1"), self._proxy)
+        return response
 
     @staticmethod
     async def _on(connection: UpstreamConnection, attempt: Attempt, head: bytes) -> Response:
