@@ -16,7 +16,8 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from proxy.core.egress import Decision, Via, judge_address, judge_name, judge_unresolved, literal, passes_through
+from proxy.core.addresses import inner, literal
+from proxy.core.egress import Decision, Via, judge_address, judge_name, judge_unresolved, passes_through
 from proxy.errors import EgressDenied
 
 if TYPE_CHECKING:
@@ -83,13 +84,12 @@ class Guard:
             return judge_unresolved(self.settings, address, port, via)
 
     def _listeners(self, host: str, port: int) -> Collection[tuple[str, int]]:
-        """``own``, with ``host`` itself if it is an address of this machine at which one of them listens."""
+        """``own``, with what ``host`` leads to if that is of this machine, and one of them listens everywhere."""
         if all(number != port or address not in _EVERYWHERE for address, number in self.own):
             return self.own
         address = literal(host.partition("%")[0])
-        if address is None or not self._is_local(str(address)):  # a name must not reach it: it would be looked up
-            return self.own
-        return (*self.own, (str(address), port))
+        leads = () if address is None else map(str, inner(address))  # never a name: that would be looked up
+        return (*self.own, *((lead, port) for lead in leads if self._is_local(lead)))
 
     def _count(self, decision: Decision) -> None:
         labels = {"decision": decision.verdict, "rule": decision.rule}

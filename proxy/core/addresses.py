@@ -197,6 +197,9 @@ _METADATA_NAMES: Final = frozenset(
 )
 
 
+_NUMBER: Final = re.compile(r"0x[0-9a-f]*|[0-9]+")
+
+
 def metadata_service(address: Address) -> str | None:
     """Whose service for machine credentials answers at this address, for people; None if none is known to."""
     return _METADATA.get(address)
@@ -213,4 +216,4 @@ def is_private_name(name: str) -> bool:
     For where no address is seen. RFC 6761, 6.3: localhost and all below it are loopback.
     """
     last = name.rpartition(".")[2]
-    return last == "localhost" or last[:1].isdigit()
+    return last == "localhost" or _NUMBER.fullmatch(last) is not None

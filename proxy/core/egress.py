@@ -165,6 +165,8 @@ def _port(digits: str, text: str) -> int:
 
 
 def _network(text: str) -> Network:
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone id; write the address without it")
     try:
         network = ip_network(text)
     except ValueError:
