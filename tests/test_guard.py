@@ -148,12 +148,12 @@ def test_an_address_in_disguise_is_refused_as_a_name(open_desk: Open, host: str)
 
 
 def test_a_name_that_another_proxy_resolves_is_judged_by_itself(open_desk: Open) -> None:
-    """It stands in the place of its addresses; an address in another spelling is still one."""
+    """It stands in the place of its addresses; an address that not all read alike does not go to a proxy."""
     desk = open_desk(allow=("10.0.0.0/8",), unlisted="deny")
-    for host in ("x.example", "0x7f.1", "metadata.goog"):
+    for host in ("x.example", "0x7f.1", "metadata.goog", "0xa000007"):
         with pytest.raises(EgressDenied):
             desk.guard.addresses(host, 443, [host], Via.FORWARD)
-    assert desk.guard.addresses("0xa000007", 443, ["0xa000007"], Via.FORWARD) == ["0xa000007"]
+    assert desk.guard.addresses("0xa000007", 443, ["10.0.0.7"], Via.FORWARD) == ["10.0.0.7"]
     assert desk.counted()["allow", "allow: 10.0.0.0/8"] == 1.0
 
 

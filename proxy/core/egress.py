@@ -25,7 +25,7 @@ import enum
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import Final
 
 from proxy.core.addresses import (
@@ -244,9 +244,11 @@ def judge_unresolved(settings: EgressSettings, host: str, port: int, via: Via) -
     """What becomes of a connection to a name that another proxy will resolve: no address will be seen here."""
     if (decision := judge_name(settings, host, port, via)) is not None:
         return decision
-    if (address := literal(host)) is not None:
-        return judge_address(settings, None, str(address), port, via)
-    return _judge(settings, normal_name(host), (), port, via)
+    if (address := literal(host)) is None:
+        return _judge(settings, normal_name(host), (), port, via)
+    if isinstance(address, IPv4Address) and host != str(address):  # 010.0.0.1 is 8.0.0.1 to some, 10.0.0.1 to others
+        return Decision("deny", "not_a_host", f"Not everyone reads it as {address}: write that.")
+    return judge_address(settings, None, str(address), port, via)
 
 
 def passes_through(settings: EgressSettings, host: str) -> bool:

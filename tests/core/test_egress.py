@@ -306,7 +306,9 @@ def test_a_name_is_refused_at_once_only_if_no_address_could_change_it() -> None:
         ("localhost", rules(private="allow"), ("allow", "unlisted")),
         ("010.0.0.09", rules(), ("deny", "private_networks")),
         ("0xa9fea9fe", rules(), ("deny", "metadata")),
+        ("010.8.8.8", rules(), ("deny", "not_a_host")),
         ("93.184.215.14", rules(), ("allow", "unlisted")),
+        ("2606:4700::0:1111", rules(), ("allow", "unlisted")),
     ],
 )
 def test_a_name_that_another_proxy_resolves_is_judged_by_itself(
