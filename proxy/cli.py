@@ -1,4 +1,4 @@
-"""The command line: ``backstay run | check | explain | schema | demo | version``.
+"""The command line: ``backstay run | check | explain | schema | env | doctor | redirect | ca | demo | version``.
 
 The entry point of the distribution and of ``python -m proxy``. Each command imports what it needs on its own,
 so that ``backstay version`` does not pay for a web server.
@@ -12,25 +12,30 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from proxy import __version__
+from proxy.agent.commands import add_ca, add_env
+from proxy.command import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    USAGE,
+    Command,
+    Failure,
+    add,
+    add_config,
+    bad_config,
+    count,
+    duration,
+    load,
+    os_failure,
+    present,
+)
 
 if TYPE_CHECKING:
-    from proxy.config.settings import Config
-
-Command: TypeAlias = Callable[[argparse.Namespace], int]
-
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-INTERRUPTED: Final = 130
-
-
-class _Failure(Exception):
-    """An expected end of a command: what to tell the user, as it is printed."""
+    from proxy.command import Commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = options.command
     try:
         return command(options)
-    except _Failure as failure:
+    except Failure as failure:
         print(failure, file=sys.stderr)
         return FAILED
     except BrokenPipeError:  # `backstay schema | head`: the reader has had enough
@@ -54,29 +59,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    _present(options.config)
+    present(options.config)
     from proxy.app import run
     from proxy.config.load import ConfigError
 
     try:
         return run(options.config, os.environ)
     except ConfigError as error:
-        raise _bad_config(error.problems) from None
+        raise bad_config(error.problems) from None
     except OSError as error:
-        raise _os_failure(error) from None
+        raise os_failure(error) from None
 
 
 def _check(options: argparse.Namespace) -> int:
-    config = _load(options.config)
+    config = load(options.config)
     routes = sum(len(api.routes) for api in config.apis)
-    print(f"ok: {_count(len(config.apis), 'api')}, {_count(routes, 'route')}")
+    print(f"ok: {count(len(config.apis), 'api')}, {count(routes, 'route')}")
     return OK
 
 
 def _explain(options: argparse.Namespace) -> int:
     from proxy.config.explain import explain
 
-    config = _load(options.config)
+    config = load(options.config)
     try:
         print(explain(config, options.method, options.url))
     except ValueError as error:
@@ -101,47 +106,12 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         return run(Options(duration=options.duration, seed=options.seed, json=options.json))
     except DemoError as error:
-        raise _Failure(f"backstay: {error}") from None
+        raise Failure(f"backstay: {error}") from None
 
 
 def _version(_: argparse.Namespace) -> int:
     print(f"backstay {__version__}")
     return OK
-
-
-# --- what the commands share -----------------------------------------------------------------------
-
-
-def _load(paths: Sequence[Path]) -> Config:
-    _present(paths)
-    from proxy.config.load import ConfigError, load
-
-    try:
-        return load(paths, os.environ)
-    except ConfigError as error:
-        raise _bad_config(error.problems) from None
-    except OSError as error:
-        raise _os_failure(error) from None
-
-
-def _present(paths: Sequence[Path]) -> None:
-    """Say that a file is missing before anything is imported or started."""
-    missing = [str(path) for path in paths if not path.exists()]
-    if missing:
-        raise _Failure(f"backstay: no such file or directory: {', '.join(missing)}")
-
-
-def _bad_config(problems: Sequence[object]) -> _Failure:
-    return _Failure("\n".join([*map(str, problems), _count(len(problems), "error")]))
-
-
-def _os_failure(error: OSError) -> _Failure:
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return _Failure(f"backstay: {where}{error.strerror or error}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 # --- the parser ------------------------------------------------------------------------------------
@@ -160,33 +130,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_run, _add_check, _add_explain, _add_schema, _add_demo, _add_version):
-        add(commands)
+    for add_one in (
+        _add_run,
+        _add_check,
+        _add_explain,
+        _add_schema,
+        add_env,
+        add_ca,
+        _add_demo,
+        _add_version,
+    ):
+        add_one(commands)
     return parser
-
-
-if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  it has no public name
-
-
-def _add(commands: Commands, name: str, command: Command, text: str, *examples: str) -> argparse.ArgumentParser:
-    """A command whose help starts with the first line of ``text`` and ends with ``examples``."""
-    lines = "\n".join(f"  {example}" for example in examples)
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text.splitlines()[0],
-        description=text,
-        epilog=f"{'example' if len(examples) == 1 else 'examples'}:\n{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "config", type=Path, nargs="+", metavar="CONFIG", help="a YAML file, or a directory of them; several are merged"
-    )
 
 
 def _add_run(commands: Commands) -> None:
@@ -195,7 +150,7 @@ def _add_run(commands: Commands) -> None:
         "Runs until SIGTERM or SIGINT, then lets the calls under way finish (drain.timeout); a second signal\n"
         "ends at once. SIGHUP, or a change of the file, reloads it; a bad file changes nothing."
     )
-    _add_config(_add(commands, "run", _run, text, "backstay run backstay.yaml"))
+    add_config(add(commands, "run", _run, text, "backstay run backstay.yaml"))
 
 
 def _add_check(commands: Commands) -> None:
@@ -203,7 +158,7 @@ def _add_check(commands: Commands) -> None:
         "find every mistake in a configuration\n\n"
         "Prints each as file:line:column with what to write instead. Exit code 0 if there is none, else 1."
     )
-    _add_config(_add(commands, "check", _check, text, "backstay check backstay.yaml", "backstay check /etc/backstay"))
+    add_config(add(commands, "check", _check, text, "backstay check backstay.yaml", "backstay check /etc/backstay"))
 
 
 def _add_explain(commands: Commands) -> None:
@@ -216,15 +171,15 @@ def _add_explain(commands: Commands) -> None:
         "backstay explain backstay.yaml GET http://127.0.0.1:7070/github/zen",
         "backstay explain backstay.yaml POST https://api.stripe.com/v1/charges",
     )
-    parser = _add(commands, "explain", _explain, text, *examples)
-    _add_config(parser)
+    parser = add(commands, "explain", _explain, text, *examples)
+    add_config(parser)
     parser.add_argument("method", metavar="METHOD", help="GET, POST, ...")
     parser.add_argument("url", metavar="URL", help="as the agent would call it, or the vendor's own URL")
 
 
 def _add_schema(commands: Commands) -> None:
     text = "print the JSON Schema of the configuration\n\nFor editors and for charts."
-    _add(commands, "schema", _schema, text, "backstay schema > backstay.schema.json")
+    add(commands, "schema", _schema, text, "backstay schema > backstay.schema.json")
 
 
 def _add_demo(commands: Commands) -> None:
@@ -237,26 +192,13 @@ def _add_demo(commands: Commands) -> None:
         "other through Backstay. Everything runs on this machine and ends by itself. Exit code 1 if the\n"
         "demonstration did not show what it should."
     )
-    parser = _add(commands, "demo", _demo, text, "backstay demo", "backstay demo --duration 15 --json | jq .backstay")
+    parser = add(commands, "demo", _demo, text, "backstay demo", "backstay demo --duration 15 --json | jq .backstay")
     parser.add_argument(
-        "--duration", type=_duration(SHORTEST), default=DURATION, metavar="SECONDS", help="default: %(default)g"
+        "--duration", type=duration(SHORTEST), default=DURATION, metavar="SECONDS", help="default: %(default)g"
     )
     parser.add_argument("--json", action="store_true", help="print nothing but one JSON object at the end")
     parser.add_argument("--seed", type=int, default=SEED, metavar="N", help="another story (default: %(default)s)")
 
 
-def _duration(least: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text.removesuffix("s"))
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-        if not least <= value <= 3600:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least:g} and 3600 seconds")
-        return value
-
-    return parse
-
-
 def _add_version(commands: Commands) -> None:
-    _add(commands, "version", _version, "print the version", "backstay version")
+    add(commands, "version", _version, "print the version", "backstay version")

@@ -1,0 +1,1 @@
+"""What stands around an agent so that its calls come to Backstay: variables, shims, redirection, a doctor for them."""
