@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from proxy.config.settings import UpstreamProxy
 
 Choose: TypeAlias = Callable[[Sequence[str]], list[str]]
-"""Which of some addresses may be connected to, in order of preference. Raises EgressDenied if none may."""
+"""Which of some addresses may be connected to, in order of preference. Raises EgressDenied if none may.
+
+A name in place of an address is one that a proxy will resolve.
+"""
 
 _Found: TypeAlias = tuple[int, int, int, str, Any]  # as getaddrinfo has it
 
@@ -42,7 +45,7 @@ class Way:
     """How to get out."""
 
     choose: Choose | None = None  # None: every address may be connected to
-    proxy: UpstreamProxy | None = None  # names are resolved there; literal addresses are still chosen
+    proxy: UpstreamProxy | None = None  # names are resolved there
 
 
 async def dial(
@@ -73,8 +76,9 @@ async def dial(
 async def dial_proxy(
     clock: Clock, host: str, port: int, proxy: UpstreamProxy, choose: Choose | None = None
 ) -> socket.socket:
-    """A socket that is connected to the proxy, on behalf of calls to ``host``. Raises as ``dial`` does."""
-    if choose is not None and _is_address(host):
+    """A socket that is connected to the proxy, on behalf of calls to ``host``. Raises ConnectFailed, EgressDenied."""
+    _check_name(host)
+    if choose is not None:
         choose([host])
     try:
         return await _connect(await _resolve(clock, proxy.host, proxy.port))
@@ -90,15 +94,11 @@ async def dial_proxy(
 
 async def _resolve(clock: Clock, host: str, port: int) -> list[_Found]:
     """The addresses of a host, those of its families by turns (RFC 8305, 4)."""
-    if not _NAME.fullmatch(host):
-        raise _no_address("it is not a name")
+    _check_name(host)
     if _is_address(host):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-    try:
-        found: list[_Found] = await clock.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[assignment]
-    except UnicodeError:  # a label that is empty or too long
-        raise _no_address("it is not a name") from None
+    found: list[_Found] = await clock.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[assignment]
     families: dict[int, list[_Found]] = {}
     for each in found:
         families.setdefault(each[0], []).append(each)
@@ -127,6 +127,16 @@ async def _connect(found: list[_Found]) -> socket.socket:
         sock.close()
         raise asyncio.CancelledError
     return sock
+
+
+def _check_name(host: str) -> None:
+    """Raises gaierror: what resolvers would choke on, or what would be a line of its own in a request."""
+    try:
+        if _NAME.fullmatch(host) and host.encode("idna"):
+            return
+    except UnicodeError:  # a label is empty, or too long
+        pass
+    raise _no_address("it is not a name")
 
 
 def _no_address(why: str) -> socket.gaierror:
@@ -160,7 +170,7 @@ async def _tunnel(clock: Clock, sock: socket.socket, authority: str, proxy: Upst
 
 def connect_request(authority: str, proxy: UpstreamProxy) -> bytes:
     """The request for a tunnel."""
-    target = authority.encode("idna") if not authority.isascii() else authority.encode()
+    target = authority.encode() if authority.isascii() else authority.encode("idna")
     asked = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (target, target)
     return asked + credentials(proxy) + b"\r\n"
 

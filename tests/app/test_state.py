@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from proxy.clock import Clock
+from proxy.config.settings import UpstreamProxy
 from proxy.core.breaker import BreakerSettings, State, Ticket
 from proxy.core.bucket import Limited, RateSettings
 from proxy.model import Verdict
 from proxy.state import Survivors
 from proxy.telemetry.metrics import Registry
+from proxy.wire.dial import Way
 from proxy.wire.pool import Endpoint, Pool
 from tests.support.script import Rig
 
@@ -84,6 +86,7 @@ async def test_a_pool_that_leads_to_the_same_place_is_kept(survivors: Survivors,
         Endpoint("vendor.example", 8443, identity="one"),
         Endpoint("vendor.example", 443, server_name="other", identity="one"),
         Endpoint("vendor.example", 443, identity="two"),  # the contents of a TLS file have changed
+        Endpoint("vendor.example", 443, identity="one", way=Way(proxy=UpstreamProxy("proxy.example", 3128))),
     ],
 )
 async def test_a_pool_that_leads_elsewhere_is_replaced(survivors: Survivors, clock: Clock, at: Endpoint) -> None:
