@@ -57,12 +57,16 @@ class Guard:
             self._write(decision, host, None, port, via)
             raise _refusal(decision, host, port)
 
-    def addresses(self, host: str | None, port: int, addresses: Sequence[str], via: Via) -> list[str]:
+    def addresses(
+        self, host: str | None, port: int, addresses: Sequence[str], via: Via, *, original: str | None = None
+    ) -> list[str]:
         """Those of the addresses of ``host`` that may be connected to, in their order. Raises EgressDenied: none may.
 
-        A name in place of an address is one that another proxy will resolve: it is judged by itself.
+        A name in place of an address is one that another proxy will resolve: it is judged by itself. ``original`` is
+        where a redirected connection was bound. Other addresses of the name in it were not the agent's choice, and are
+        judged as if a proxy had been given the name: its own check of an address must not be undone here.
         """
-        decisions = [self._judge(host, address, port, via) for address in addresses]
+        decisions = [self._judge(host, each, port, _chosen_by(via, each, original)) for each in addresses]
         allowed = [each for each, decision in zip(addresses, decisions, strict=True) if decision.verdict != "deny"]
         for address, decision in zip(addresses, decisions, strict=True):
             if decision.verdict != "allow":
@@ -155,6 +159,10 @@ def is_address_of_this_machine(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _chosen_by(via: Via, address: str, original: str | None) -> Via:
+    return via if via is not Via.TRANSPARENT or original in {None, address} else Via.FORWARD
 
 
 def _refusal(decision: Decision, host: str, port: int) -> EgressDenied:

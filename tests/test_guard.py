@@ -123,6 +123,17 @@ def test_a_connection_without_a_name_is_judged_by_its_address(open_desk: Open, l
     assert lines.seen("host", "address", "rule") == [(None, "10.0.0.7", "deny: 10.0.0.0/8:22")]
 
 
+def test_a_redirected_connection_leads_to_private_addresses_only_if_it_was_bound_for_them(open_desk: Open) -> None:
+    """An agent that checked the address it connects to must not end at another one because of the name inside."""
+    desk = open_desk()
+    bound = desk.guard.addresses("db.example", 443, ["10.0.0.7"], Via.TRANSPARENT, original="10.0.0.7")
+    assert bound == ["10.0.0.7"]
+    with pytest.raises(EgressDenied, match="not an address of the public internet"):
+        desk.guard.addresses("rebound.example", 443, ["10.0.0.7"], Via.TRANSPARENT, original=PUBLIC)
+    moved = desk.guard.addresses("cdn.example", 443, ["8.8.8.8", "10.0.0.7"], Via.TRANSPARENT, original=PUBLIC)
+    assert moved == ["8.8.8.8"]
+
+
 def test_no_address_at_all_is_no_decision(open_desk: Open) -> None:
     """That a name has none is for whoever resolved it to say."""
     desk = open_desk()
