@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from proxy.agent.variable import FORMATS
 from proxy.command import OK, Failure, add, add_config, load, os_failure
-from proxy.config.settings import Address
 
 if TYPE_CHECKING:
     from proxy.command import Commands
-    from proxy.config.settings import Config
+    from proxy.config.settings import Address, Config
 
 _DAY: Final = 86400.0
 
@@ -23,8 +22,6 @@ _DAY: Final = 86400.0
 
 def add_env(commands: Commands) -> None:
     """``backstay env``."""
-    from proxy.agent.env import FORMATS
-
     text = (
         "print the variables that an agent needs\n\n"
         "Set in the agent's environment, they send its calls to Backstay and make it trust what Backstay signs;\n"
@@ -88,6 +85,8 @@ def _warnings(config: Config, *, here: bool) -> list[str]:
 
 
 def _address(text: str) -> Address:
+    from proxy.config.settings import Address
+
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
@@ -131,6 +130,8 @@ def _ca(options: argparse.Namespace) -> int:
 
 
 def _wall() -> float:
+    import asyncio
+
     from proxy.clock import Clock
 
     loop = asyncio.new_event_loop()

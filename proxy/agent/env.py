@@ -18,14 +18,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from proxy.agent.base_urls import base_urls
-from proxy.agent.variable import Variable
+from proxy.agent.variable import Format, Variable
 from proxy.config.settings import Address, Config
-
-Format = Literal["shell", "dotenv", "kubernetes"]
-FORMATS: Final[tuple[Format, ...]] = ("shell", "dotenv", "kubernetes")
 
 CA: Final = "ca.crt"  # ours alone
 BUNDLE: Final = "ca-bundle.crt"  # the system's roots and ours
