@@ -60,7 +60,6 @@ function install() {
   /** What a TLS socket over a tunnel does not do by itself. */
   function over(tunnel, socket) {
     for (const name of ['ref', 'unref']) socket[name] = () => { tunnel[name](); return socket; };
-    tunnel.on('error', (error) => socket.destroy(error));
     return socket;
   }
 
@@ -87,7 +86,8 @@ function install() {
       const name = servername || (net.isIP(hostname) ? undefined : hostname);
       const socket = protocol === 'http:' ? tunnel
         : over(tunnel, tls.connect({ socket: tunnel, servername: name, ALPNProtocols: ['http/1.1'] }));
-      socket.once(protocol === 'http:' ? 'connect' : 'secureConnect', () => done(null, socket)).once('error', done);
+      socket.once(protocol === 'http:' ? 'connect' : 'secureConnect', () => done(null, socket.off('error', done)));
+      socket.once('error', done);
     };
     const proxied = new agent.constructor({ ...options, connect });
     const direct = agent.dispatch;
