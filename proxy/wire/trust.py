@@ -66,13 +66,16 @@ def _of(file: Path, trust_dir: Path) -> Iterator[bytes]:
         data = file.read_bytes()
     except OSError:  # a root that this user may not read is not trusted by this process either
         return
+    probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for block in _BLOCK.findall(data):
         try:
-            yield _tidy(block)
-        except ValueError:  # some clients would refuse a bundle for the sake of one bad block
+            tidy = _tidy(block)
+            probe.load_verify_locations(cadata=tidy.decode())
+        except (ValueError, ssl.SSLError):  # some clients would refuse the whole bundle for the sake of one bad block
             continue
+        yield tidy
 
 
 def _tidy(block: bytes) -> bytes:
-    """In one form whatever the line ends, so that no certificate is there twice."""
-    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(block.decode("ascii").strip())).encode()
+    """In one form whatever the line ends, so that no certificate is there twice. Raises ValueError."""
+    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(block.decode().strip())).encode()
