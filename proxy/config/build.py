@@ -13,18 +13,18 @@ from typing import Any, Final, Literal, NamedTuple, cast
 
 from proxy.config import checks, schema
 from proxy.config import settings as out
+from proxy.config.capture import egress_settings
 from proxy.config.document import Entry, Mapping, Node, Scalar, Sequence, plain, walk
 from proxy.config.merge import overlay
-from proxy.config.outbound import QUERY
+from proxy.config.outbound import PARAMETER
 from proxy.config.problems import Mark, Problems
-from proxy.config.process import Egress, TlsIntercept
+from proxy.config.process import TlsIntercept
 from proxy.config.upstreams import Credential
 from proxy.config.validate import find
 from proxy.core import placeholders
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
-from proxy.core.egress import EgressSettings
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi
 from proxy.core.fallback import Step as FallbackStep
 from proxy.core.freshness import CacheSettings
@@ -113,7 +113,7 @@ def build(
         stores_shared=document.stores.shared,
         stores_ledger=document.stores.ledger,
         upstream_proxy=document.upstream_proxy,
-        egress=_egress(document.egress),
+        egress=egress_settings(document.egress),
         tls_intercept=None if document.tls_intercept is None else _tls_intercept(document.tls_intercept),
         apis=tuple(_api(name, document, root, merged) for name in document.apis),
         digest=hashlib.sha256(json.dumps(effective, sort_keys=True).encode()).hexdigest(),
@@ -125,16 +125,6 @@ def build(
 
 def _address(address: tuple[str, int] | None) -> out.Address | None:
     return None if address is None else out.Address(*address)
-
-
-def _egress(given: Egress) -> EgressSettings:
-    return EgressSettings(
-        unlisted=given.unlisted,
-        private_networks=given.private_networks,
-        allow=tuple(given.allow),
-        deny=tuple(given.deny),
-        pass_through=tuple(given.pass_through),
-    )
 
 
 def _tls_intercept(given: TlsIntercept) -> out.TlsIntercept:
@@ -172,7 +162,7 @@ def _own_proxy(given: out.UpstreamProxy | str) -> out.UpstreamProxy | None:
 
 
 def _credential(field: str, given: Credential) -> placeholders.Credential:
-    name, query = field.removeprefix(QUERY), field.startswith(QUERY)
+    name, query = field.removeprefix(PARAMETER), field.startswith(PARAMETER)
     placeholder = None if given.placeholder is None else given.placeholder.encode()
     return placeholders.Credential(name.encode(), given.value.encode(), query, placeholder)
 
@@ -255,6 +245,8 @@ def _effective(document: schema.Document, root: Mapping, merged: dict[tuple[str 
         loc: tuple[str | int, ...] = ("apis", name)
         own = _mask(api.model_dump(mode="json", exclude={"routes", *POLICIES}), find(root, loc).node)
         own |= _shown_policies(merged[loc])
+        if api.upstream_proxy is None:
+            own["upstream_proxy"] = effective["upstream_proxy"]
         own["routes"] = {}
         for index, route in enumerate(api.routes):
             inner = (*loc, "routes", index)
@@ -290,6 +282,9 @@ def _origins(
     document: schema.Document, root: Mapping, merged: dict[tuple[str | int, ...], Merged]
 ) -> Iterator[tuple[str, str]]:
     """Path in the effective configuration, and the line that set it."""
+    if "upstream_proxy" in root.entries:
+        for name in document.apis:
+            yield f"apis.{name}.upstream_proxy", str(root.entries["upstream_proxy"].key)
     for path, mark, _ in walk(root):
         if path[0] not in {"apis", "defaults"} or (len(path) > 2 and path[2] not in {"routes", *POLICIES}):
             yield ".".join(path), str(mark)

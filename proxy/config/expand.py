@@ -74,7 +74,7 @@ def _expand_scalar(
 ) -> None:
     text, shown, position = "", "", 0
     source = str(node.value)
-    value_of = _filled if _has_templates(path) else _value
+    value_of = _filled if _has_templates(path) else _secret if _is_credential(path) else _value
     for found in _REFERENCE.finditer(source):
         literal = source[position : found.start()]
         position = found.end()
@@ -104,6 +104,16 @@ def _filled(found: re.Match[str], env: EnvMapping[str, str], files: list[Path]) 
         return found[0], found[0]
     value, shown = _value(found, env, files, _FORMS_BESIDE_TEMPLATES)
     return _TEMPLATE.sub(r"$\g<0>", value), shown
+
+
+def _secret(found: re.Match[str], env: EnvMapping[str, str], files: list[Path]) -> tuple[str, str]:
+    """The same where nothing would be sent in its place."""
+    value, shown = _value(found, env, files)
+    if not value:
+        kind, _, rest = found[1].partition(":")
+        what = f"the file {rest}" if kind == "file" else f"the environment variable {rest.partition(':-')[0]}"
+        raise _Unusable(f"{what} is empty", "put the credential there")
+    return value, shown
 
 
 def _value(found: re.Match[str], env: EnvMapping[str, str], files: list[Path], forms: str = _FORMS) -> tuple[str, str]:

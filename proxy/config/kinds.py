@@ -355,12 +355,24 @@ LEDGER: Final = Kind(
     urls.write_ledger,
     ({"type": "string", "pattern": f"^(?:{urls.LEDGER})$"},),
 )
-PROXY: Final = Kind("url", urls.read_proxy, urls.write_proxy, ({"type": "string", "pattern": f"^(?:{urls.PROXY})$"},))
-EGRESS: Final = Kind("host, address or network", outbound.read_pattern, outbound.write_pattern, ({"type": "string"},))
-EGRESS_HOST: Final = replace(EGRESS, name="host", read=outbound.read_host_pattern)
-SECRET: Final = Kind("text", outbound.read_secret, _same, ({"type": "string", "minLength": 1},))
+PROXY: Final = Kind(
+    "`http://[user:password@]host:port`",
+    outbound.read_proxy,
+    outbound.write_proxy,
+    ({"type": "string", "pattern": f"^(?:{outbound.PROXY})$"},),
+)
+DESTINATION: Final = Kind(
+    "host, address or network",
+    outbound.read_destination,
+    outbound.write_pattern,
+    ({"type": "string", "pattern": f"^(?:{outbound.DESTINATION})$"},),
+)
+NAMES: Final = Kind(
+    "host", outbound.read_names, outbound.write_pattern, ({"type": "string", "pattern": f"^(?:{outbound.NAMES})$"},)
+)
+SECRET: Final = Kind("text", outbound.read_secret, _same, ({"type": "string", "pattern": f"^(?:{outbound.VALUE})$"},))
 STAND_IN: Final = _pattern(
-    "text", outbound.STAND_IN, "a placeholder", "write 8 to 128 letters, digits, - and _, such as bs_stripe"
+    "text", outbound.STAND_IN, "a placeholder", "write 8 to 128 letters, digits, - and _, such as bs_stripe_key"
 )
 VERSION: Final = Kind("`1`", _read_version, _same, ({"enum": [1, "1"]},))
 MODE: Final = words("enforce", "shadow")

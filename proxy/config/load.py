@@ -28,7 +28,7 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
 
     Raises ConfigError with every mistake that can be found in one go.
     """
-    from proxy.config import build, checks, expand, merge, pem, reserved, scopes, validate
+    from proxy.config import build, capture, checks, credentials, expand, merge, pem, reserved, scopes, validate
 
     problems = Problems()
     files = _files(paths, problems)
@@ -40,6 +40,8 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
     reserved.refuse(root, problems)
     document = validate.validate(root, problems)
     checks.check_document(document, root, problems)
+    capture.check_capture(document, root, problems)
+    credentials.check_credentials(document, root, problems)
     watched += pem.check_files(document, root, problems)
     merged = build.merge_policies(document, root, problems)
     scopes.check_scopes(document, root, merged, problems)

@@ -106,9 +106,9 @@ class Egress(Model):
         "Private, loopback and link-local addresses; `auto` denies them to whoever names a host (forward proxy, "
         "CONNECT) and allows them to redirected connections.",
     )
-    allow: list[Annotated[Pattern, kinds.EGRESS]] = setting([], "What is allowed, whatever is said above.")
-    deny: list[Annotated[Pattern, kinds.EGRESS]] = setting([], "What is denied, to apis, too.")
-    pass_through: list[Annotated[Pattern, kinds.EGRESS_HOST]] = setting(
+    allow: list[Annotated[Pattern, kinds.DESTINATION]] = setting([], "What is allowed, whatever is said above.")
+    deny: list[Annotated[Pattern, kinds.DESTINATION]] = setting([], "What is denied, to apis, too.")
+    pass_through: list[Annotated[Pattern, kinds.NAMES]] = setting(
         [], "Hosts whose TLS is not intercepted, though an api names them: clients that pin a certificate need it."
     )
 

@@ -4,6 +4,7 @@ Called by ``load.py`` on merged policies. A *scope* is an api (the calls that ma
 
 - What needs a store needs one that is configured, and room in it.
 - Nothing lets a call be carried out twice that is to be carried out once.
+- What credentials that Backstay sets may see, is shared with nobody else's.
 - A fallback names an api that exists. What fails here and there must not be sent round in a circle: any route of an
   api may answer a call that falls back to it, so that a circle of apis is one, whichever routes it leads through.
 - A setting has an effect in at least one of the scopes that it reaches: one in ``defaults`` may be idle in some.
@@ -104,6 +105,7 @@ def check_scopes(
     checker.stores()
     checker.rooms()
     checker.twice()
+    checker.whose()
     checker.effects()
     _circles(list(checker.edges()), problems)
 
@@ -187,6 +189,15 @@ class _Checker:
             return
         message = f"{scope.api!r} might carry out twice what is sent again: {why}"
         self._add(scope, scope.at("idempotency", "on_unknown"), message, remedy)
+
+    def whose(self) -> None:
+        """What the credentials of one pod may see is not for the agents of another, which may have others."""
+        for scope in self._scopes:
+            cache = scope.policies.cache
+            has_own = bool(self._document.apis[scope.api].credentials)
+            if cache and (cache.store, cache.scope, has_own) == ("shared", "shared", True) and scope.sound("cache"):
+                message = f"pods with other credentials for {scope.api!r} would get the answers to these"
+                self._add(scope, scope.at("cache", "scope"), message, "write scope: credential, or store: memory")
 
     def edges(self) -> Iterator[Edge]:
         """The steps that lead to other apis; those that lead nowhere are noted."""

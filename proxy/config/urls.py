@@ -5,13 +5,11 @@ Called by ``kinds.py`` for the keys that take them, and by ``expand.py`` for wha
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from proxy.config.settings import UpstreamProxy
 from proxy.config.units import UnitError
 
 MASK: Final = "****"
@@ -20,8 +18,6 @@ MOUNT: Final = r"/|(?:/[A-Za-z0-9._~-]+)+"
 REDIS: Final = r"(?:rediss?|unix)://[!-~]+"
 LEDGER: Final = r"sqlite:(?:/[^/?#\x00-\x1f\x7f]+)+"
 PATH_CHARS: Final = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]"  # RFC 3986, 3.3: pchar
-_USER_CHARS: Final = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"  # RFC 3986, 3.2.1
-PROXY: Final = rf"http://(?:{_USER_CHARS}+(?::{_USER_CHARS}*)?@)?(?:{HOST}|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}/?"
 _REDIS_TLS: Final = frozenset({"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"})
 _SERVER: Final = "a url of a Redis server"
 _USERINFO: Final = re.compile(r"//[^/@\s]*@")
@@ -69,27 +65,6 @@ def _check_url(value: str, url: SplitResult, port: int | None) -> None:
     segments = url.path.rstrip("/").split("/")[1:]
     if not all(re.fullmatch(f"{PATH_CHARS}+", segment) and segment not in {".", ".."} for segment in segments):
         raise UnitError("a url with a plain path", "write the path without '//', '.', '..' and encode what is special")
-
-
-def read_proxy(value: Any) -> UpstreamProxy:
-    """A proxy on the way out."""
-    if not isinstance(value, str) or not re.fullmatch(PROXY, value):
-        raise UnitError("a url of a proxy", "write http://host:port, or http://user:password@host:port", None)
-    userinfo, _, place = value.removeprefix("http://").removesuffix("/").rpartition("@")
-    host, _, port = place.rpartition(":")
-    authorization = None
-    if userinfo:
-        user, _, password = userinfo.partition(":")
-        authorization = b"Basic " + base64.b64encode(unquote_to_bytes(user) + b":" + unquote_to_bytes(password))
-    return UpstreamProxy(host.strip("[]").lower(), int(port), authorization)
-
-
-def write_proxy(proxy: UpstreamProxy | str) -> str:
-    """The inverse, less the credentials; the word ``off`` stays."""
-    if isinstance(proxy, str):
-        return proxy
-    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
-    return f"http://{f'{MASK}@' if proxy.authorization else ''}{host}:{proxy.port}"
 
 
 def read_redis(value: Any) -> str:

@@ -106,7 +106,12 @@ def _wrong(node: Node, detail: Any) -> tuple[str, str]:
     shown = display(node)
     match detail["type"]:
         case "model_type" | "dict_type":
-            return f"{shown} is not a mapping of keys", "write the keys below it, indented"
+            needed = ", ".join(f"{key}: ..." for key in _needed(detail))
+            form = f"{{NAME: {{{needed}}}}}" if detail["type"] == "dict_type" else f"{{{needed}}}"
+            return (
+                f"{shown} is not a mapping of keys",
+                f"write {form}" if needed else "write the keys below it, indented",
+            )
         case "list_type":
             hint = isinstance(node, Scalar) and node.shown is None and node.value is not None
             return f"{shown} is not a list", f"write [{node.value}]" if hint and isinstance(
@@ -119,3 +124,8 @@ def _wrong(node: Node, detail: Any) -> tuple[str, str]:
             assert isinstance(error, UnitError), detail  # noqa: S101 - every other kind of error has its case above
             secret = isinstance(node, Scalar) and node.shown is not None
             return f"{shown} is not {error.expected}", error.remedy if secret or error.hint is None else error.hint
+
+
+def _needed(detail: Any) -> list[str]:
+    """The keys without which a mapping is of no use."""
+    return [key for key, field in keys_of(model_at(detail["loc"])).items() if field.is_required()]
