@@ -72,7 +72,7 @@ def _env(options: argparse.Namespace) -> int:
 
 def _warnings(config: Config, *, here: bool) -> list[str]:
     """What makes the variables less than they seem. ``here``: they are for a process on this machine."""
-    from proxy.agent.env import BUNDLE
+    from proxy.wire.trust import BUNDLE
 
     if config.tls_intercept is None:
         return [

@@ -2,7 +2,7 @@
 
 Called by ``cli`` (``backstay env``) and ``doctor.py``. No runtime reads all of them, and none reads them alike:
 
-the proxy       in both cases: curl takes ``http_proxy`` in lower case only, Java none of them
+the proxy       in both cases: curl takes ``http_proxy`` in lower case only
 NO_PROXY        names and literal addresses: httpx and aiohttp do not understand 10.0.0.0/8
 the trust       most of them *replace* the roots that the runtime came with: they get the bundle, those that add get our
                 certificate alone
@@ -23,9 +23,9 @@ from typing import Final
 from proxy.agent.base_urls import base_urls
 from proxy.agent.variable import Format, Variable
 from proxy.config.settings import Address, Config
+from proxy.wire.trust import BUNDLE, CERTIFICATE
+from proxy.wire.trust_forms import JAVA, WGET
 
-CA: Final = "ca.crt"  # ours alone
-BUNDLE: Final = "ca-bundle.crt"  # the system's roots and ours
 PROXIES: Final = (
     ("HTTP_PROXY", "http:// calls: Python, Ruby, Rust, Node with NODE_USE_ENV_PROXY"),
     ("http_proxy", "the same for curl, wget, Go and others: curl reads this one in lower case only"),
@@ -114,17 +114,19 @@ def _proxies(config: Config, where: Address) -> list[Variable]:
 def _java(config: Config, where: Address) -> list[Variable]:
     direct = (f"*{name}" if name.startswith(".") else name for name in no_proxy(config, where))
     hosts = "|".join(f"[{name}]" if ":" in name else name for name in direct)
-    options = [f"-D{scheme}.proxy{what}" for scheme in ("http", "https") for what in ("Host", "Port")]
-    values = [where.host, str(where.port)] * 2
-    text = " ".join([f"{option}={value}" for option, value in zip(options, values, strict=True)])
-    why = "Java: the proxy only. It trusts no PEM file: import ca.crt into the truststore (docs/capture.md)"
-    return [Variable("JAVA_TOOL_OPTIONS", f"{text} -Dhttp.nonProxyHosts={hosts}", why, joined_by=" ")]
+    options = [f"-D{of}.proxyHost={where.host} -D{of}.proxyPort={where.port}" for of in ("http", "https")]
+    options.append(f"-Dhttp.nonProxyHosts={hosts}")
+    if config.tls_intercept is not None:
+        options.append(f"-Djavax.net.ssl.trustStore={config.tls_intercept.trust_dir / JAVA}")
+    why = "Java, which reads none of the others; what it trusts has no password (from 8u301, 11.0.12 and 17 on)"
+    return [Variable("JAVA_TOOL_OPTIONS", " ".join(options), why, joined_by=" ")]
 
 
 def _trust(folder: Path) -> list[Variable]:
     return [
         *(Variable(name, str(folder / BUNDLE), why) for name, why in REPLACING),
-        *(Variable(name, str(folder / CA), why) for name, why in ADDING),
+        *(Variable(name, str(folder / CERTIFICATE), why) for name, why in ADDING),
+        Variable("SYSTEM_WGETRC", str(folder / WGET), "wget, for its trust; ~/.wgetrc counts besides"),
     ]
 
 
@@ -133,7 +135,11 @@ def _shims(config: Config, folder: Path) -> list[Variable]:
     quoted = json.dumps(node) if " " in node else node
     ours = config.tls_intercept
     return [
-        *([Variable("BACKSTAY_CA", str(ours.trust_dir / CA), "the shims: what to trust besides")] if ours else []),
+        *(
+            [Variable("BACKSTAY_CA", str(ours.trust_dir / CERTIFICATE), "the shims: what to trust besides")]
+            if ours
+            else []
+        ),
         Variable("PYTHONPATH", str(folder), "Python: finds sitecustomize.py there when it starts", joined_by=":"),
         Variable("NODE_OPTIONS", f"--require {quoted}", "Node: loads backstay.cjs when it starts", joined_by=" "),
     ]

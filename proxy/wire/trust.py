@@ -17,6 +17,7 @@ from typing import Final
 import certifi
 
 from proxy.wire.ca_dir import AuthorityError, replace
+from proxy.wire.trust_forms import JAVA, WGET, truststore, wgetrc
 
 CERTIFICATE: Final = "ca.crt"
 BUNDLE: Final = "ca-bundle.crt"
@@ -26,25 +27,32 @@ _HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")  # how OpenSSL names the files 
 
 
 def publish(trust_dir: Path, ours: Iterable[bytes]) -> None:
-    """Put ``ours`` (PEM) into ca.crt, and the system's roots before them into ca-bundle.crt; see Authority.publish."""
+    """Put ``ours`` (PEM) into ca.crt, and the system's roots before them into ca-bundle.crt; see Authority.publish.
+
+    The same for Java and wget besides (trust_forms.py).
+    """
     own = [_tidy(pem) for pem in ours]
     try:
         trust_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        roots = dict.fromkeys([*_roots(trust_dir), *own])
         _put(trust_dir / CERTIFICATE, b"".join(own))
-        _put(trust_dir / BUNDLE, b"".join(dict.fromkeys([*_roots(trust_dir), *own])))
+        _put(trust_dir / WGET, wgetrc(trust_dir / BUNDLE))
+        if _put(trust_dir / BUNDLE, b"".join(roots)) or not (trust_dir / JAVA).is_file():
+            replace(trust_dir / JAVA, truststore(roots), 0o644)
     except OSError as error:
         what = f"{error.strerror}: agents cannot be told whom to trust; let Backstay (user {os.geteuid()}) write there"
         raise AuthorityError(error.errno or errno.EIO, what, str(trust_dir)) from None
 
 
-def _put(path: Path, data: bytes) -> None:
-    """A file that is right is left alone: agents may watch it."""
+def _put(path: Path, data: bytes) -> bool:
+    """Whether it had to be written: a file that is right is left alone, agents may watch it."""
     try:
         right = path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o644
     except FileNotFoundError:
         right = False
     if not right:
         replace(path, data, 0o644)
+    return not right
 
 
 def _roots(trust_dir: Path) -> list[bytes]:

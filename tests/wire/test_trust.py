@@ -45,7 +45,7 @@ def test_what_is_published(trust: Path) -> None:
         publish(trust, [OURS])
     finally:
         os.umask(old)
-    assert sorted(path.name for path in trust.iterdir()) == ["ca-bundle.crt", "ca.crt"]
+    assert sorted(path.name for path in trust.iterdir()) == ["ca-bundle.crt", "ca-bundle.p12", "ca.crt", "wgetrc"]
     assert (trust / "ca.crt").read_bytes() == OURS
     assert bundle(trust) == ROOT + OURS
     assert {path.stat().st_mode & 0o777 for path in trust.iterdir()} == {0o644}
