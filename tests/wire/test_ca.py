@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -109,6 +110,31 @@ def test_the_next_authority_is_trusted_before_it_signs(tmp_path: Path) -> None:
     authority.publish(tmp_path / "trust")
     assert (tmp_path / "trust" / "ca.crt").read_bytes() == old.pem + new.pem
     assert authority.issue("a.example", NOW).count(b"BEGIN CERTIFICATE") == 1
+
+
+def test_a_new_authority_by_the_page(tmp_path: Path) -> None:
+    """In each step of docs/tls-interception.md, agents trust that were started then or, up to step 3, before."""
+    page = (Path(__file__).parents[2] / "docs" / "tls-interception.md").read_text(encoding="utf-8")
+    page = page[page.index("## A new authority, without a gap") :]
+    make = page[page.index("openssl req") :].split("```")[0]
+    two, four, five = re.findall(r"`([^`]*cat next.crt[^`]*)`", page)
+    agents: list[ssl.SSLContext] = []
+
+    def step(command: str) -> Authority:
+        subprocess.run(command, shell=True, cwd=tmp_path / "ca", check=True, capture_output=True, timeout=30)
+        authority = Authority.load(tmp_path / "ca", time.time())
+        authority.publish(tmp_path / "trust")
+        agents.append(strict(tmp_path / "trust" / "ca.crt"))
+        for agent in agents:
+            handshake(agent, server(authority, "api.example.com", tmp_path), "api.example.com")
+        return authority
+
+    old = Authority.load(tmp_path / "ca", time.time())
+    assert [step(command).pem for command in ("true", make, two)] == [old.pem] * 3
+    del agents[:-1]
+    new = step(four)
+    assert step(five).pem == new.pem != old.pem
+    assert (tmp_path / "trust" / "ca.crt").read_bytes() == new.pem
 
 
 def test_agents_never_get_the_key(tmp_path: Path) -> None:
