@@ -107,7 +107,7 @@ class Side:
         return self.transport is not None and self.transport.can_write_eof()
 
     def write_eof(self) -> None:
-        """Tell it that the other side has ended."""
+        """Tell it that the other side has ended; raises OSError."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write_eof()
 
@@ -118,7 +118,9 @@ class Side:
 
     def resume(self) -> None:
         """Read on, if there is a place for what comes."""
-        if self.transport is not None and not self.ended and not self.other.clogged:
+        if self.other.clogged:
+            self.pause()
+        elif self.transport is not None and not self.ended:
             self._relay.read_on(self.transport)
 
     def close(self) -> None:
@@ -251,7 +253,7 @@ class Relay:
             self._failed = error is not None
             self._speak()
             return
-        if self.state != "ending":
+        if self.state in {"open", "half-closed"}:
             self._follow(side.other, failed=error is not None)
         self._end_if_gone()
 
