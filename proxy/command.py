@@ -28,14 +28,14 @@ class Failure(Exception):
     """An expected end of a command: what to tell the user, as it is printed."""
 
 
-def load(paths: Sequence[Path]) -> Config:
-    """The configuration; raises Failure with every mistake in it."""
+def load(paths: Sequence[Path], *, afar: bool = False) -> Config:
+    """The configuration; raises Failure with every mistake in it. ``afar``: secrets are not looked up."""
     present(paths)
     from proxy.config.load import ConfigError
     from proxy.config.load import load as load_config
 
     try:
-        return load_config(paths, os.environ)
+        return load_config(paths, os.environ, afar=afar)
     except ConfigError as error:
         raise bad_config(error.problems) from None
     except OSError as error:

@@ -54,7 +54,7 @@ def _env(options: argparse.Namespace) -> int:
     from proxy.agent import shims
     from proxy.agent.env import NoAddress, Place, render, variables
 
-    config = load(options.config)
+    config = load(options.config, afar=True)
     folder = None if options.shims is None else options.shims.absolute()
     try:
         found = variables(config, Place(options.at, folder), with_base_urls=options.base_urls)
@@ -112,7 +112,7 @@ def _ca(options: argparse.Namespace) -> int:
 
     from proxy.wire.ca import Authority
 
-    settings = load(options.config).tls_intercept
+    settings = load(options.config, afar=True).tls_intercept
     if settings is None:
         raise Failure("backstay: tls_intercept is off: nothing is signed, and agents have nothing to trust")
     wall = _wall()

@@ -24,6 +24,7 @@ _MAX_SECRET: Final = 1 << 20
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _TEMPLATE: Final = re.compile(rf"\$\{{(?:{'|'.join(TEMPLATES)})\}}")
+_STAND_INS: Final = {"shared": "redis://not-here", "upstream_proxy": "http://not-here:1"}  # for what must be a url
 _FORMS: Final = "write ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $${ stands for a literal ${"
 _FORMS_BESIDE_TEMPLATES: Final = f"write {', '.join(f'${{{name}}}' for name in TEMPLATES)}, or {_FORMS[6:]}"
 
@@ -37,11 +38,16 @@ class _Unusable(Exception):
         self.remedy = remedy
 
 
-def expand(root: Mapping, env: EnvMapping[str, str], problems: Problems) -> list[Path]:
-    """Expand every value below ``root`` in place; gives the files that were read or should have been."""
+def expand(root: Mapping, env: EnvMapping[str, str], problems: Problems, *, afar: bool = False) -> list[Path]:
+    """Expand every value below ``root`` in place; gives the files that were read or should have been.
+
+    ``afar``: for a place that has no secrets; where there ought to be one, there is a stand-in.
+    """
     files: list[Path] = []
     for path, _, node in list(walk(root)):
         if isinstance(node, Scalar) and isinstance(node.value, str) and "${" in node.value:
+            if afar and _is_secret(path):
+                node.value = _without(node.value, path)
             _expand_scalar(node, path, env, files, problems)
         if isinstance(node, Scalar):
             _hide(node, path)
@@ -61,6 +67,16 @@ def _hide(node: Scalar, path: tuple[str, ...]) -> None:
 def _is_credential(path: tuple[str, ...]) -> bool:
     """Whether it leads to a credential, or to what somebody took for the place of one."""
     return path[:1] + path[2:3] == ("apis", "credentials") and path[4:] != ("placeholder",)
+
+
+def _is_secret(path: tuple[str, ...]) -> bool:
+    """Whether nobody but Backstay has a use for it."""
+    return _is_credential(path) or path in {("admin_token",), ("stores", "shared")} or path[-1] == "upstream_proxy"
+
+
+def _without(text: str, path: tuple[str, ...]) -> str:
+    """The same with something of the right form for each reference."""
+    return _STAND_INS.get(path[-1], "not-here") if _REFERENCE.fullmatch(text) else _REFERENCE.sub("not-here", text)
 
 
 def _mask_of(path: tuple[str, ...]) -> Callable[[str], str]:

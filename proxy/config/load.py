@@ -23,9 +23,10 @@ _CHECK_PATH: Final = "check the path, and that this user may read it"
 __all__ = ["ConfigError", "Problem", "load"]
 
 
-def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
+def load(paths: Sequence[Path | str], env: EnvMapping[str, str], *, afar: bool = False) -> Config:
     """The configuration in ``paths`` (files, or folders of ``*.yaml`` and ``*.yml``), merged into one.
 
+    ``afar``: for somebody in another place, an agent's or a pipeline's, who asks what it says and has no secrets.
     Raises ConfigError with every mistake that can be found in one go.
     """
     from proxy.config import build, capture, checks, credentials, expand, merge, pem, reserved, scopes, validate
@@ -36,13 +37,14 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str]) -> Config:
     watched = [*map(Path, paths), *files]
     if problems and not root.entries:
         raise problems.error(files, watched)  # nothing was read: the rest would only say so again
-    watched += expand.expand(root, env, problems)
+    watched += expand.expand(root, env, problems, afar=afar)
     reserved.refuse(root, problems)
     document = validate.validate(root, problems)
     checks.check_document(document, root, problems)
     capture.check_capture(document, root, problems)
     credentials.check_credentials(document, root, problems)
-    watched += pem.check_files(document, root, problems)
+    if not afar:
+        watched += pem.check_files(document, root, problems)
     merged = build.merge_policies(document, root, problems)
     scopes.check_scopes(document, root, merged, problems)
     if problems:
