@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 _BASIC: Final = b"basic "
 _SCHEME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ +(?=[^ ]+$)")  # auth-scheme (RFC 9110, 11.4)
 _AUTHORIZATION: Final = frozenset({b"authorization", b"proxy-authorization"})
-_WHOLE_OCTET: Final = rb"(?<!%)(?<!%[0-9A-Fa-f])"  # what follows is no part of a percent-encoding before it
+_HEX: Final = rb"[0-9A-Fa-f]"
+_NO_ESCAPE: Final = rb"(?!(?<=%%)%b%b)(?!(?<=%%%b)%b)" % (_HEX, _HEX, _HEX, _HEX)  # what follows does not end one
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Dresser:
         self._foreign = sorted(set(foreign) - set(self._secrets), key=_longest_first)
         known = sorted([*self._foreign, *self._secrets], key=_longest_first)
         self._in_value = re.compile(b"|".join([re.escape(each) for each in known]))
-        self._in_query = re.compile(_WHOLE_OCTET + b"(?:" + b"|".join([_spellings(each) for each in known]) + b")")
+        self._in_query = re.compile(_NO_ESCAPE + b"(?:" + b"|".join([_spellings(each) for each in known]) + b")")
 
     def dress(self, request: Request) -> Request:
         """The request as it may be sent: the same object if nothing had to be changed. Raises PlaceholderMisused."""
