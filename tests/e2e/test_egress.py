@@ -18,7 +18,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.support.process import COMMAND, PATIENCE, Sidecar, document, write
+from tests.support.process import COMMAND, PATIENCE, Sidecar, document, wait_until, write
 from tests.support.vendor import Vendor
 
 METADATA: Final = (
@@ -64,8 +64,11 @@ class World:
             head, _, body = answer.read().partition(b"\r\n\r\n")
         return int(head.split()[1]), json.loads(body)
 
-    def denials(self) -> set[tuple[str, str]]:
-        """Each host that the log has a line about, with the rule that refused it."""
+    def wait_denials(self, *expected: tuple[str, str]) -> None:
+        """Wait until the log has a line about each host with the rule that refused it."""
+        wait_until(lambda: {*expected} <= self._denials(), f"lines about {expected}")
+
+    def _denials(self) -> set[tuple[str, str]]:
         return {(line["host"], line["rule"]) for line in self.sidecar.lines("egress denied")}
 
     def denied(self, rule: str) -> float:
@@ -106,7 +109,7 @@ def test_metadata_is_out_of_reach_in_every_spelling(world: World, form: str) -> 
         assert (host, status, problem["reason"]) == (host, 403, "egress_denied")
         assert "gives out the credentials of the machine" in problem["detail"]
     assert world.denied("metadata") - before == len(METADATA)
-    assert {(host.strip("[]").removesuffix("."), "metadata") for host in METADATA} <= world.denials()
+    world.wait_denials(*((host.strip("[]").removesuffix("."), "metadata") for host in METADATA))
 
 
 @pytest.mark.parametrize("form", ["absolute", "connect"])
@@ -115,7 +118,7 @@ def test_metadata_and_the_intranet_are_out_of_reach_by_name(named: World, form: 
     for host, rule in (("metadata.google.internal", "metadata"), ("Intranet.example.", "private_networks")):
         status, problem = getattr(named, form)(host)
         assert (status, problem["reason"]) == (403, "egress_denied")
-        assert (host.lower().removesuffix("."), rule) in named.denials()
+        named.wait_denials((host.lower().removesuffix("."), rule))
 
 
 def test_a_name_with_a_good_and_a_bad_address_leads_to_the_good_one(named: World) -> None:
@@ -125,7 +128,7 @@ def test_a_name_with_a_good_and_a_bad_address_leads_to_the_good_one(named: World
     )
     assert answer.status_code == 200
     assert named.vendor.calls[-1].header("host") == f"rebound.example:{named.vendor.port}"
-    assert ("rebound.example", "metadata") in named.denials()
+    named.wait_denials(("rebound.example", "metadata"))
 
 
 def test_a_redirect_to_metadata_is_followed_into_a_refusal(world: World) -> None:
@@ -150,7 +153,7 @@ def test_its_own_listeners_are_out_of_reach(world: World, form: str) -> None:
     for host, port in places:
         status, problem = getattr(world, form)(f"{host}:{port}")
         assert (host, port, status, problem["reason"]) == (host, port, 403, "egress_denied")
-        assert (host, "own_listener") in world.denials()
+        world.wait_denials((host, "own_listener"))
     assert world.denied("own_listener") - before == len(places)
 
 
@@ -162,4 +165,4 @@ def test_a_tunnel_is_not_a_way_to_a_name_that_is_denied(world: World) -> None:
         assert agent.recv(4096).startswith(b"HTTP/1.1 200 ")
         with pytest.raises(ssl.SSLError, match="ACCESS_DENIED"):
             context.wrap_socket(agent, server_hostname="a.evil.example")
-    assert ("a.evil.example", "deny: *.evil.example") in world.denials()
+    world.wait_denials(("a.evil.example", "deny: *.evil.example"))
