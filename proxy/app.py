@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from proxy import __version__
+from proxy.catching import Catching, authority_of
 from proxy.clock import Clock
 from proxy.config.apart import load_apart
 from proxy.config.problems import ConfigError
 from proxy.config.reload import watch
+from proxy.config.settings import Address
 from proxy.control import Controls
 from proxy.runtime import Runtime
 from proxy.state import Parts, Survivors
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import Application, AppRunner
 
-    from proxy.config.settings import Address, Config
+    from proxy.config.settings import Config
     from proxy.errors import CallError
 
 _log = logging.getLogger("backstay")
@@ -90,6 +92,7 @@ class App:
         """Run until told to stop; 0 after a drain, even if that had to cut calls; 1 if a second signal ended it."""
         self._compose()
         try:
+            self._catching.intercept(authority_of(self.config, self.clock.wall()))
             await self._open()
             self._handle_signals()
             self.clock.spawn(self._tick(), "tick of the breakers")
@@ -123,6 +126,8 @@ class App:
             body_limit=limits.body_bytes,
         )
         self.listener.pending = lambda: self.survivors.ledgers.under_way
+        self._catching = Catching(clock, registry, self.listener, self.survivors.guard)
+        self.survivors.evicted["leaf_certificates"] = lambda: self._catching.evictions
         registry.gauge("backstay_build_info", version=__version__, python=sys.version.split()[0]).set(1)
         registry.computed("backstay_agent_connections", lambda: [({}, self.listener.connections)])
         registry.computed("backstay_config_info", lambda: [({"hash": self.config.digest[:12]}, 1)])
@@ -139,11 +144,32 @@ class App:
         listen = self.config.listen
         with _naming(listen.agent):
             port = await self.listener.open(listen.agent.host, listen.agent.port)
-        _log.info("listening", extra={"listener": "agent", "host": listen.agent.host, "port": port})
+        self._listening("agent", listen.agent, port)
+        if listen.transparent is not None:
+            await self._open_transparent(listen.transparent)
         if listen.metrics is not None:
             await self._open_metrics(listen.metrics)
         if listen.admin is not None:
             await self._open_admin(listen.admin)
+
+    def _listening(self, name: str, address: Address, port: int) -> None:
+        """Nothing that is caught may lead back here."""
+        guard = self.survivors.guard
+        guard.own = [*guard.own, (address.host, port)]
+        _log.info("listening", extra={"listener": name, "host": address.host, "port": port})
+
+    async def _open_transparent(self, address: Address) -> None:
+        with _naming(address):
+            port = await self.listener.open_transparent(address.host, address.port)
+        self._listening("transparent", address, port)
+        twin = Address("::1", port) if address.host == "127.0.0.1" else None
+        if twin is not None:  # what is redirected keeps its family
+            try:
+                await self.listener.open_transparent(twin.host, twin.port)
+            except OSError as error:
+                _log.info("no redirected connections over IPv6", extra={"why": error.strerror or str(error)})
+            else:
+                self._listening("transparent", twin, port)
 
     async def _open_metrics(self, address: Address) -> None:
         from proxy.admin.api import metrics_app  # aiohttp's server costs 12 MB, and may not be wanted
@@ -166,7 +192,7 @@ class App:
         with _naming(address):
             runner = await serve(app, address.host, address.port)
         self._runners.append(runner)
-        _log.info("listening", extra={"listener": name, "host": address.host, "port": runner.addresses[0][1]})
+        self._listening(name, address, runner.addresses[0][1])
 
     async def _until_stopped(self) -> int:
         while await self._signals.get() != "stop":
@@ -188,8 +214,8 @@ class App:
 
     async def _close(self) -> None:
         self.listener.close()
-        for pool in self.survivors.pools.values():
-            pool.close()
+        self._catching.close()
+        self.survivors.close_pools()
         await self.survivors.ledgers.close()
         await self.survivors.shelves.close()
         for runner in self._runners:
@@ -211,7 +237,9 @@ class App:
         """Put the configuration on disk in force, or keep the one that is; returns what is wrong with it."""
         async with self._reloading:
             try:
-                config = await self.clock.loop.run_in_executor(None, load_apart, self._paths, self._env)
+                run = self.clock.loop.run_in_executor
+                config = await run(None, load_apart, self._paths, self._env)
+                authority = await run(None, authority_of, config, self.clock.wall())
                 runtime = self._build(config)
             except ConfigError as error:
                 # What a bad configuration names is watched too: it may be a secret that is only late.
@@ -220,6 +248,7 @@ class App:
             except (OSError, ssl.SSLError) as error:
                 return self._keep_old([f"{getattr(error, 'filename', None) or 'tls'}: {error}"])
             self._put_in_force(config, runtime)
+            self._catching.intercept(authority)
             return []
 
     def _keep_old(self, problems: list[str]) -> list[str]:

@@ -191,8 +191,8 @@ class Request:
     """A request as the agent sent it, less the hop-by-hop fields, with the target as sent upstream."""
 
     __slots__ = (
-        "body", "expects_continue", "headers", "host", "http10", "keep_alive", "length", "method", "path", "query",
-        "stream", "target", "trailers_wanted", "upgrade",
+        "body", "expects_continue", "forward", "headers", "host", "http10", "keep_alive", "length", "method", "path",
+        "query", "stream", "target", "trailers_wanted", "upgrade",
     )  # fmt: skip
 
     def __init__(
@@ -219,6 +219,7 @@ class Request:
         self.expects_continue = False  # Expect: 100-continue
         self.trailers_wanted = False  # TE: trailers
         self.upgrade = False  # asks to become a websocket
+        self.forward = b""  # http or https, where the target named the host, or connect: we are taken for a proxy
 
     def revised(self, headers: Headers) -> Request:
         """The same request with other header fields; a body that still streams is shared."""

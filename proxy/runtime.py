@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.chain import link
-from proxy.core.routing import ApiEntry, Table
-from proxy.errors import Misdirected
+from proxy.core.egress import Via
+from proxy.core.placeholders import Dresser
+from proxy.core.routing import ApiEntry, Found, Table, normalise_host, port_of
+from proxy.errors import Misdirected, WrongHost
 from proxy.model import Chain
+from proxy.unlisted import Unlisted
+from proxy.wire.dial import Way
+from proxy.wire.max_forwards import LIMITED, hop
 from proxy.wire.pool import Endpoint, Pool, Upstream
 from proxy.wire.tls import client_context
 
@@ -45,18 +50,75 @@ class Runtime:
         _try_shared(config)
         parts.survivors.shelves.configure(config)
         parts.survivors.ledgers.configure(config)
+        parts.survivors.guard.settings = config.egress
+        self._placeholders = {
+            api.name: [each.placeholder for each in api.credentials if each.placeholder] for api in config.apis
+        }
+        self._endpoints = endpoints
+        self._unlisted = Unlisted(config, parts, via, self._foreign(""))
         self._entries = {api.name: self._entry(api, endpoints[api.name]) for api in config.apis}
         self._table: Table[Chain] = Table(list(self._entries.values()))
         parts.survivors.drop_unused()
 
     def route(self, request: Request) -> Chain:
-        """See server.Door.route. Raises Misdirected."""
+        """See server.Door.route. Raises Misdirected, EgressDenied."""
+        if request.forward:
+            return self._route_forward(request)
         found = self._table.find(request.host, request.target)
         if found is None:
             known = ", ".join(sorted(api.mount or api.host for api in self.config.apis)) or "none"
             raise Misdirected(f"No api is mounted at this path or has this host. There are: {known}.")
+        return self._found(request, found)
+
+    def _route_forward(self, request: Request) -> Chain:
+        """A target in absolute-form: we are taken for a proxy."""
+        found = self._table.find_named(request.host, request.target)
+        if found is None and self._is_own(request.host):
+            found = self._table.find(request.host, request.target)  # a base url at us, by way of us
+        return self._unlisted.route(request) if found is None else self._found(request, found)
+
+    def _is_own(self, host: bytes) -> bool:
+        name, port = normalise_host(host), port_of(host)
+        return any(port == own_port and name in {own, "localhost"} for own, own_port in self._parts.survivors.guard.own)
+
+    def _found(self, request: Request, found: Found[Chain]) -> Chain:
         request.path, request.query, request.target = found.path, found.query, found.upstream_target
-        return found.entry.pick(request.method, found.path)
+        chain = found.entry.pick(request.method, found.path)
+        return hop(request, chain) if request.method in LIMITED else chain
+
+    # --- connections that were caught (listener.Router) -------------------------------------------------
+
+    def named(self, host: str, port: int) -> str | None:
+        """See listener.Router."""
+        entry = self._table.named(_with_port(host.encode("latin-1", "replace"), port))
+        return None if entry is None else entry.name
+
+    def bound(self, request: Request, api: str, port: int) -> Chain:
+        """See listener.Router."""
+        host = request.host
+        found = self._table.find_named(host, request.target) or self._table.find_named(
+            _with_port(host, port), request.target
+        )
+        if found is None or found.entry.name != api:
+            raise WrongHost(f"This connection was made for {api}; {host.decode('latin-1')} is another host.")
+        return self._found(request, found)
+
+    def to_url(self, api: str) -> tuple[str, int, Way]:
+        """See listener.Router."""
+        endpoint = self._endpoints.get(api)
+        if endpoint is None:
+            raise WrongHost(f"{api} is not configured any more.")
+        return endpoint.host, endpoint.port, endpoint.way
+
+    def onward(self, host: str | None, port: int, via: Via, original: str | None = None) -> Way:
+        """See listener.Router."""
+        return self._unlisted.way(host, port, via, original)
+
+    # --- linking ----------------------------------------------------------------------------------------
+
+    def _foreign(self, api: str) -> list[bytes]:
+        """The placeholders that a call to ``api`` may not carry."""
+        return [each for name, given in self._placeholders.items() if name != api for each in given]
 
     def _entry(self, api: Api, endpoint: Endpoint) -> ApiEntry[Chain]:
         pool = self._parts.survivors.pool(
@@ -85,7 +147,9 @@ class Runtime:
 
     def _chain(self, api: Api, route: str, policies: Policies, pool: Pool) -> Chain:
         declared_safe = policies.retry is not None and policies.retry.safe
-        upstream = Upstream(pool, self._via, declared_safe=declared_safe)
+        foreign = self._foreign(api.name)
+        dress = Dresser(api.credentials, foreign).dress if api.credentials or foreign else None
+        upstream = Upstream(pool, self._via, declared_safe=declared_safe, dress=dress)
         return link(self._parts, api, route, policies, upstream, elsewhere=partial(self._elsewhere, api))
 
     def _elsewhere(self, own: Api, name: str, exchange: Exchange) -> tuple[Exchange, Proceed]:
@@ -103,16 +167,24 @@ class Runtime:
         default_port = api.port == _DEFAULT_PORTS[api.scheme]
         host = f"[{api.host}]" if ":" in api.host else api.host
         authority = host if default_port else f"{host}:{api.port}"
+        guard = self._parts.survivors.guard
+        way = Way(lambda found: guard.addresses(api.host, api.port, found, Via.API), api.upstream_proxy)
         if api.scheme == "http":
-            return Endpoint(api.host, api.port, authority=authority.encode())
+            return Endpoint(api.host, api.port, authority=authority.encode(), way=way)
         identity = _identity(api.tls)
         if identity not in self._contexts:
             self._contexts[identity] = client_context(
                 ca_file=api.tls.ca_file, client_cert=api.tls.client_cert, client_key=api.tls.client_key
             )
-        return Endpoint(
-            api.host, api.port, self._contexts[identity], api.tls.server_name, authority.encode(), identity=identity
-        )
+        context, name = self._contexts[identity], api.tls.server_name
+        return Endpoint(api.host, api.port, context, name, authority.encode(), identity=identity, way=way)
+
+
+def _with_port(host: bytes, port: int) -> bytes:
+    """A host as Host would have it, for the table: its port counts where it is an address."""
+    if host.count(b":") > 1 and not host.startswith(b"["):
+        return b"[%b]:%d" % (host, port)
+    return host if host.rpartition(b"]")[2].count(b":") else b"%b:%d" % (host, port)
 
 
 def _try_shared(config: Config) -> None:

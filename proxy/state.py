@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.core.breaker import Breaker, BreakerSettings, State, Transition
 from proxy.core.bucket import Buckets, RateSettings
 from proxy.core.budget import Budget
+from proxy.core.egress import EgressSettings
+from proxy.guard import Guard
 from proxy.ledgers import Ledgers
 from proxy.shelves import Shelves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from proxy.clock import Clock
     from proxy.telemetry.log import AccessLog
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("backstay")
 
 _KEYS_PER_LIMIT: Final = 10_000
+_PASSING: Final = 256  # destinations that no api names, with connections that may be kept
 _BARRED: Final = frozenset({State.OPEN, State.FORCED_OPEN})
 
 
@@ -51,9 +54,12 @@ class Survivors:
         self.budgets: dict[str, Budget] = {}
         self.buckets: dict[str, Buckets] = {}
         self.pools: dict[str, Pool] = {}
+        self.guard = Guard(clock, registry, EgressSettings())
+        self._passing: dict[tuple[bytes, str, int], Pool] = {}  # the least used first
         self.shelves = Shelves(clock, registry)
         self.ledgers = Ledgers(clock, registry)
         self._used: dict[tuple[str, str], object] = {}  # (kind, name) -> the rules it goes by, in the present linking
+        self.evicted: dict[str, Callable[[], int]] = {}  # what bounded tables elsewhere dropped, by what it was
         self._evicted = 0  # by buckets that were dropped: a counter does not fall
         registry.computed("backstay_breaker_state", self._breaker_states)
         registry.computed("backstay_upstream_connections", self._connections)
@@ -120,10 +126,27 @@ class Survivors:
         self.pools[name] = made
         return made
 
+    def passing(self, key: tuple[bytes, str, int], make: Callable[[], Pool]) -> Pool:
+        """The pool of a destination that no api names."""
+        pool = self._passing.pop(key, None) or make()
+        self._passing[key] = pool
+        if len(self._passing) > _PASSING:
+            self._passing.pop(next(iter(self._passing))).close()
+        return pool
+
+    def close_pools(self) -> None:
+        """Close what is idle, now, and the rest as it ends."""
+        for pool in (*self.pools.values(), *self._passing.values()):
+            pool.close()
+        self._passing = {}
+
     def drop_unused(self) -> None:
         """Forget what was not asked for since the last call: the new configuration does not name it."""
         self.shelves.drop_unused()
         self.ledgers.drop_unused()
+        for pool in self._passing.values():
+            pool.close()  # the way out may be another now
+        self._passing = {}
         used, self._used = self._used, {}
         for name in [name for name in self.pools if ("pool", name) not in used]:
             self.pools.pop(name).close()
@@ -159,6 +182,8 @@ class Survivors:
         yield {"what": "rate_limit_keys"}, self._evicted + present
         yield {"what": "cache_entries"}, self.shelves.evictions
         yield {"what": "idempotency_bodies"}, self.ledgers.evictions
+        for what, count in self.evicted.items():
+            yield {"what": what}, count()
 
     def _up(self) -> Iterator[tuple[dict[str, str], float]]:
         yield from self.shelves.up()

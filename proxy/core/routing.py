@@ -58,10 +58,10 @@ def normalise_host(host: bytes) -> str:
     return name.partition(":")[0].removesuffix(".")
 
 
-def _port(host: bytes) -> int:
-    """The port in a Host field, or that of http."""
+def port_of(host: bytes, default: int = 80) -> int:
+    """The port in a Host field, or that of its scheme."""
     digits = host.rpartition(b"]")[2].partition(b":")[2]
-    return int(digits) if digits.isdigit() else 80
+    return int(digits) if digits.isdigit() else default
 
 
 def normalise_path(path: bytes) -> str:
@@ -244,6 +244,29 @@ class Table(Generic[T]):
         upstream = entry.base + forwarded or b"/"
         return Found(entry, inside or "/", query, upstream + mark + query)
 
+    def named(self, host: bytes) -> ApiEntry[T] | None:
+        """The api of this host, whatever the path: of a host with an optional port, as in Host and in CONNECT."""
+        return self._hosts.get(self._names[host]) or self._at_address(host)
+
+    def find_named(self, host: bytes, target: bytes) -> Found[T] | None:
+        """The same where the agent called the host itself and was caught, or takes us for its proxy: without mounts.
+
+        At the url's own host the path is the vendor's, and is sent as it came; routes see it without the path of the
+        url, of which it is usually a part. By a further name, it is a path below the url, as in ``find``.
+        """
+        entry = self.named(host)
+        if entry is None:
+            return None
+        raw, mark, query = target.partition(b"?")
+        if target == b"*":
+            return Found(entry, "*", b"", b"*")
+        path = normalise_path(raw)
+        if self._names[host] == entry.hosts[0]:
+            inside = path[len(entry.base_path) :] if _is_part(path, entry.base_path) else path
+            return Found(entry, inside or "/", query, target)
+        upstream = entry.base + _spelling(entry, "", path, raw) or b"/"
+        return Found(entry, path, query, upstream + mark + query)
+
     def _locate(self, host: bytes, path: str) -> tuple[ApiEntry[T] | None, str]:
         """The api, and the part of the path that is its mount."""
         if (entry := self._hosts.get(self._names[host])) is not None:
@@ -253,12 +276,11 @@ class Table(Generic[T]):
         return self._at_address(host), ""
 
     def _at_address(self, host: bytes) -> ApiEntry[T] | None:
-        return self._addresses.get((normalise_host(host), _port(host)))
+        return self._addresses.get((normalise_host(host), port_of(host)))
 
     def _mounted(self, path: str) -> ApiEntry[T] | None:
         for api in self._by_segment.get(_first_segment(path), ()):
-            length = len(api.prefix)
-            if path.startswith(api.prefix) and (len(path) == length or path[length] == "/"):
+            if _is_part(path, api.prefix):
                 return api
         return self._root
 
@@ -275,6 +297,10 @@ class Table(Generic[T]):
 def _first_segment(path: str) -> str:
     end = path.find("/", 1)
     return path if end < 0 else path[:end]
+
+
+def _is_part(path: str, prefix: str) -> bool:
+    return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}
 
 
 def _spelling(entry: ApiEntry[T], prefix: str, inside: str, raw: bytes) -> bytes:

@@ -25,9 +25,12 @@ _COMMON_METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"PATCH", b"DELETE"
 _VERSIONS: Final = {b"HTTP/1.1": False, b"HTTP/1.0": True}
 
 HOP_BY_HOP: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
-)
-"""Fields that end at the next hop (RFC 9110, 7.6.1); the parser sets them aside."""
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te",
+        b"transfer-encoding", b"upgrade",
+    }
+)  # fmt: skip
+"""Fields that end at the next hop (RFC 9110, 7.6.1 and 11.7); the parser sets them aside."""
 _ASIDE: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"via"}
 _KEPT: Final = frozenset({b"content-length", b"expect", b"via"})
 _SHORT: Final = 128

@@ -6,14 +6,15 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from proxy.errors import Loop, Unsupported
+from proxy.errors import Loop
 from proxy.model import Request
 from proxy.wire.framing import declared_length
 from proxy.wire.head import Fields, Malformed, parse_fields, parse_request_line
 
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _LONGEST_HOST: Final = 262  # a name of 255 (RFC 1035, 2.3.4), with brackets or a port
-_SCHEME: Final = b"http://"
+_ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE)
+_AUTHORITY: Final = re.compile(rb"(.+):([0-9]{1,5})")
 _NOTHING: Final[list[bytes]] = []
 
 
@@ -23,7 +24,6 @@ def read_request(data: bytes, end: int, pseudonym: bytes) -> Request:
     Raises:
         Malformed: it breaks a rule of RFC 9112 that a proxy must keep.
         Loop: it has passed this instance, named ``pseudonym``, before (RFC 9110, 7.6.3).
-        Unsupported: it is a CONNECT.
     """
     line_end = data.find(b"\r\n", 0, end + 2)
     method, target, http10 = parse_request_line(data[:line_end])
@@ -32,10 +32,12 @@ def read_request(data: bytes, end: int, pseudonym: bytes) -> Request:
     host = aside.get(b"host")
     if host is None or not _is_host(host):
         host = _odd_host(host, http10=http10)
+    forward = b""
     if target[0] != 0x2F:
-        host, target = _origin_form(method, host, target)
+        forward, host, target = _other_form(method, host, target)
     nominated = fields.tokens(b"connection") if b"connection" in aside else _NOTHING
     request = Request(method, target, fields.headers(nominated), host=host, http10=http10)
+    request.forward = forward
     request.length = declared_length(aside, http10=http10) or 0
     request.keep_alive = b"close" not in nominated and (not http10 or b"keep-alive" in nominated)
     if len(aside) > 1:
@@ -74,16 +76,31 @@ def _odd_host(host: bytes | None, *, http10: bool) -> bytes:
     return b""
 
 
-def _origin_form(method: bytes, host: bytes, target: bytes) -> tuple[bytes, bytes]:
-    """(host, target) with the target in origin-form; an absolute one names the host (RFC 9112, 3.2.2)."""
-    if target == b"*" and method == b"OPTIONS":
-        return host, target
+def _other_form(method: bytes, host: bytes, target: bytes) -> tuple[bytes, bytes, bytes]:
+    """(scheme or ``connect``, host, target) of a target that is no path; its host overrules Host (RFC 9112, 3.2)."""
     if method == b"CONNECT":
-        raise Unsupported("CONNECT is not served in this version; point the client's base URL here instead.")
-    if target[: len(_SCHEME)].lower() != _SCHEME:
-        raise Malformed("the request target is neither a path nor an http:// URL")
-    authority, slash, rest = target[len(_SCHEME) :].partition(b"/")
-    authority, mark, query = authority.partition(b"?")
-    if not authority or not _is_host(authority):
+        split_authority(target)
+        return b"connect", target, target
+    if target == b"*" and method == b"OPTIONS":
+        return b"", host, target
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise Malformed("the request target is neither a path nor an http:// or https:// URL")
+    scheme, authority, rest = absolute.groups()
+    if not _is_name(authority):
         raise Malformed("the request target names no valid host")
-    return authority, b"/" + (mark + query + slash + rest if mark else rest)
+    if not rest and method == b"OPTIONS":
+        rest = b"*"  # RFC 9112, 3.2.4
+    return scheme.lower(), authority, rest if rest[:1] in {b"/", b"*"} else b"/" + rest
+
+
+def _is_name(authority: bytes) -> bool:
+    return authority[:1] not in {b"", b":"} and _is_host(authority)
+
+
+def split_authority(target: bytes) -> tuple[str, int]:
+    """(host, port) of the target of a CONNECT, which has no default port (RFC 9110, 9.3.6). Raises Malformed."""
+    match = _AUTHORITY.fullmatch(target)
+    if match is None or not _is_name(target) or not 0 < int(match[2]) < 65536:
+        raise Malformed("the target of a CONNECT is not host:port")
+    return match[1].decode("latin-1").strip("[]").lower().removesuffix("."), int(match[2])

@@ -1,9 +1,14 @@
-"""Where agents connect: accepts, counts and sweeps connections, finds routes, drains. Composed by app.py."""
+"""Where agents connect: accepts, counts and sweeps connections, finds routes, drains. Composed by app.py.
+
+Connections that are caught (CONNECT, redirected) are given to ``capture.py``, which gives them back as what they prove
+to be; here all are the same: something that holds a connection.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from proxy.errors import CallError, Unsupported
 from proxy.wire.server import AgentConnection
 
 if TYPE_CHECKING:
@@ -11,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from proxy.clock import Clock
-    from proxy.errors import CallError
+    from proxy.core.egress import Via
     from proxy.model import Chain, Request
+    from proxy.wire.dial import Way
 
 _BACKLOG: Final = 4096
 _SWEEP_SECONDS: Final = 1.0
@@ -25,10 +31,48 @@ def _none() -> int:
 
 
 class Router(Protocol):
-    """Finds who serves a request; replaced as a whole when the configuration is reloaded."""
+    """Finds who serves a request, and where caught connections lead; replaced as a whole at a reload."""
 
     def route(self, request: Request, /) -> Chain:
         """See server.Door.route."""
+
+    def bound(self, request: Request, api: str, port: int, /) -> Chain:
+        """The same on a connection that was made for ``api``, to this port. Raises CallError: WrongHost among them."""
+
+    def named(self, host: str, port: int, /) -> str | None:
+        """The api of this host: a name, or an address with the port of the api's url."""
+
+    def to_url(self, api: str, /) -> tuple[str, int, Way]:
+        """Where an api is. Raises WrongHost: it is not configured any more."""
+
+    def onward(self, host: str | None, port: int, via: Via, original: str | None = None, /) -> Way:
+        """The way to anything else; None: to an address that nobody named. ``original``: see Guard.addresses."""
+
+
+class Held(Protocol):
+    """Whatever serves a connection of an agent."""
+
+    deadline: float  # monotonic seconds; past it, expire() is called
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing would be lost if it were closed now."""
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+
+    def shut(self) -> None:
+        """Close: kindly at rest, at once otherwise."""
+
+
+class Catches(Protocol):
+    """What becomes of connections that were caught (capture.py)."""
+
+    def connect(self, request: Request, transport: asyncio.Transport, early: bytes, /) -> None:
+        """Take a connection over for a CONNECT, with the bytes that came behind it. Raises CallError."""
+
+    def redirected(self) -> object:
+        """A protocol (by its methods) for a connection that was redirected here."""
 
 
 class Rejections(Protocol):
@@ -61,15 +105,16 @@ class Listener:
         self.max_connections = max_connections
         self.header_limit = header_limit
         self.body_limit = body_limit
+        self.catches: Catches | None = None  # set by whoever composes
         self.pending: Callable[[], int] = _none  # calls that must end although no connection waits for them
         self.draining = False
-        self._connections: set[AgentConnection] = set()
-        self._excess: set[AgentConnection] = set()  # over the cap, while they are told so
-        self._server: asyncio.Server | None = None
+        self._connections: set[Held] = set()
+        self._excess: set[Held] = set()  # over the cap, while they are told so
+        self._servers: list[asyncio.Server] = []
 
     # --- server.Door ------------------------------------------------------------------------------------
 
-    def enter(self, connection: AgentConnection) -> bool:
+    def enter(self, connection: Held) -> bool:
         """See server.Door."""
         if len(self._connections) < self.max_connections:
             self._connections.add(connection)
@@ -80,7 +125,7 @@ class Listener:
             connection.shut()  # too many even to be told
         return False
 
-    def leave(self, connection: AgentConnection) -> None:
+    def leave(self, connection: Held) -> None:
         """See server.Door."""
         self._connections.discard(connection)
         self._excess.discard(connection)
@@ -89,6 +134,17 @@ class Listener:
         """See server.Door."""
         return self.router.route(request)
 
+    def connect(self, connection: AgentConnection, request: Request, early: bytes) -> None:
+        """See server.Door."""
+        if self.catches is None:
+            raise Unsupported("CONNECT is not served here.")
+        self.leave(connection)  # what takes it over needs its place
+        try:
+            self.catches.connect(request, connection.transport, early)
+        except CallError:
+            self._connections.add(connection)
+            raise
+
     def rejected(self, error: CallError, method: bytes) -> None:
         """See server.Door."""
         self._rejections.rejected(error, method)
@@ -96,16 +152,26 @@ class Listener:
     # --- life -------------------------------------------------------------------------------------------
 
     async def open(self, host: str, port: int) -> int:
-        """Listen; returns the port. Raises OSError."""
-        self._server = await self.clock.loop.create_server(
-            lambda: AgentConnection(self),  # type: ignore[arg-type,return-value]  # a protocol by its methods
+        """Listen for agents that know us; returns the port. Raises OSError."""
+        bound = await self._listen(lambda: AgentConnection(self), host, port)
+        self.clock.spawn(self._sweep(), "sweep of idle connections")
+        return bound
+
+    async def open_transparent(self, host: str, port: int) -> int:
+        """Listen for connections that are redirected here; returns the port. Raises OSError."""
+        assert self.catches is not None  # noqa: S101 - there is nobody else to give them to
+        return await self._listen(self.catches.redirected, host, port)
+
+    async def _listen(self, protocol: Callable[[], object], host: str, port: int) -> int:
+        server = await self.clock.loop.create_server(
+            protocol,  # type: ignore[arg-type]  # a protocol by its methods
             host,
             port,
             backlog=_BACKLOG,
             reuse_address=True,
         )
-        self.clock.spawn(self._sweep(), "sweep of idle connections")
-        bound: int = self._server.sockets[0].getsockname()[1]
+        self._servers.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
         return bound
 
     async def _sweep(self) -> None:
@@ -140,10 +206,13 @@ class Listener:
         self.draining = True
         until = self.clock.now() + seconds
         await self._quiet(until - min(_LAST_SECONDS, seconds / 2))
-        if self._server is not None:
-            self._server.close()
+        self._refuse_more()
         await self._quiet(until)  # what was accepted in the last moment
         return self.close()
+
+    def _refuse_more(self) -> None:
+        for server in self._servers:
+            server.close()
 
     async def _quiet(self, until: float) -> None:
         """Wait until nothing has been under way for a moment, at most until ``until``."""
@@ -157,8 +226,7 @@ class Listener:
 
     def close(self) -> int:
         """Stop listening and cut every connection; returns how many had an exchange under way."""
-        if self._server is not None:
-            self._server.close()
+        self._refuse_more()
         cut = self.under_way
         for connection in (*self._connections, *self._excess):
             connection.shut()

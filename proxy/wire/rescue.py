@@ -136,7 +136,8 @@ def _advice(error: CallError, exchange: Exchange | None) -> str:
         harmless = exchange is not None and exchange.request.method in _SAFE_METHODS
         sentence = _HARMLESS if harmless else _UNKNOWN
     wait = "a moment" if error.retry_after is None else f"{whole_seconds(error.retry_after)} s"
-    return sentence.format(api=exchange.api if exchange is not None else "called", wait=wait)
+    api = exchange.api or exchange.request.host.decode("latin-1") if exchange is not None else "called"
+    return sentence.format(api=api, wait=wait)
 
 
 def _reason(status: int) -> bytes:

@@ -19,7 +19,6 @@ from math import inf
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.errors import (
-    AgentError,
     AgentGone,
     BadRequest,
     BodyTooLarge,
@@ -37,6 +36,7 @@ from proxy.wire.framing import encode_chunk, encode_last_chunk
 from proxy.wire.head import SECTION_END, Malformed
 from proxy.wire.incoming import read_request
 from proxy.wire.intake import Intake
+from proxy.wire.reading import resume
 from proxy.wire.rescue import rescue
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("backstay.wire")
 
 HEAD_SECONDS: Final = 10.0  # from the first byte of a head to its last
+HANDSHAKE_SECONDS: Final = 10.0  # of TLS, where that is ended here
 IDLE_SECONDS: Final = 900.0  # between requests
 BODY_IDLE_SECONDS: Final = 60.0  # between two pieces of a request body
 LINGER_SECONDS: Final = 2.0  # for the agent to read a last answer before the connection is reset
@@ -62,10 +63,16 @@ class Door(Protocol):
 
     clock: Clock
     header_limit: int
-    body_limit: int | None
-    draining: bool
     pseudonym: bytes  # of this instance, in Via
     scratch: memoryview
+
+    @property
+    def body_limit(self) -> int | None:
+        """Bytes that a request body may have; None for any number."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether every connection is to end after its present answer."""
 
     def enter(self, connection: AgentConnection, /) -> bool:
         """A connection was made; False if it is one too many."""
@@ -74,7 +81,10 @@ class Door(Protocol):
         """A connection was lost."""
 
     def route(self, request: Request, /) -> Chain:
-        """Find who serves a request, and set its path, query and upstream target. Raises AgentError."""
+        """Find who serves a request, and set its path, query and upstream target. Raises CallError."""
+
+    def connect(self, connection: AgentConnection, request: Request, early: bytes, /) -> None:
+        """Take the connection over for a CONNECT, with what came behind it. Raises CallError, and leaves it alone."""
 
     def rejected(self, error: CallError, method: bytes, /) -> None:
         """A request was refused before it had a route."""
@@ -195,7 +205,7 @@ class AgentConnection:
             self._take(data, end)
         except Malformed as malformed:  # not the next one's name: mypyc gives a name one type
             self._refuse(BadRequest(f"The request is malformed: {malformed}."))
-        except AgentError as error:
+        except CallError as error:
             self._refuse(error)
 
     def _partial_head(self, data: bytes) -> None:
@@ -203,7 +213,7 @@ class AgentConnection:
         if len(data) > self._door.header_limit:
             self._refuse(TargetTooLong() if line_end < 0 else HeadersTooLarge())
         elif data and data[0] == _TLS_HANDSHAKE:
-            self._refuse(BadRequest("These bytes are not HTTP. This port speaks http://, not https://."))
+            self._refuse(BadRequest("These bytes are not HTTP. Speak http:// here, and https:// through a CONNECT."))
         elif _BARE_LF.search(data):
             self._refuse(BadRequest("The request is malformed: a line does not end in CRLF."))  # nor may its end come
         else:
@@ -212,20 +222,24 @@ class AgentConnection:
             self._buffer = data
 
     def _take(self, data: bytes, end: int) -> None:
-        """A complete head is here. Raises Malformed, AgentError."""
+        """A complete head is here. Raises Malformed, CallError."""
         door = self._door
         started = self._clock.now()
         request = read_request(data, end, door.pseudonym)
-        self.state, self.deadline = "busy", inf
         self._method, self._http10 = request.method, request.http10
+        if request.forward == b"connect":
+            self._hand_over(request, data[end + 4 :])
+            return
+        self.state, self.deadline = "busy", inf
         self._close = not request.keep_alive
         self._expects = request.expects_continue
         if request.length or len(data) > end + 4:
             self._begin_body(request, data[end + 4 :])
         try:
             route = door.route(request)
-        except AgentError as error:
+        except CallError as error:
             door.rejected(error, request.method)
+            self._close |= error.closes
             self._respond(rescue(error))
             return
         exchange = Exchange(request, route.api, route.route, started)
@@ -233,6 +247,14 @@ class AgentConnection:
         self._exchange = exchange
         work = self._serve(exchange, route.proceed)
         self._task = self._clock.begin(work) if route.instant else self._clock.start(work)
+
+    def _hand_over(self, request: Request, early: bytes) -> None:
+        """From here on the connection is another protocol's. Raises Malformed, CallError."""
+        if request.length:
+            raise Malformed("a CONNECT has no body")
+        self._door.connect(self, request, early)
+        self.state, self.deadline = "closed", inf
+        self._forget()
 
     def _begin_body(self, request: Request, rest: bytes) -> None:
         limit = self._door.body_limit
@@ -477,7 +499,7 @@ class AgentConnection:
     def resume_body(self) -> None:
         """See body.Source."""
         if not self.transport.is_closing():
-            self.transport.resume_reading()
+            resume(self.transport, self._clock.loop, self._cut_off)
 
     def abandon_body(self) -> None:
         """See body.Source: the agent sent nothing for too long."""

@@ -19,6 +19,7 @@ from proxy.model import Ending, Response
 from proxy.wire import framing
 from proxy.wire.body import Body
 from proxy.wire.head import SECTION_END, Fields, Malformed, parse_fields, parse_status_line
+from proxy.wire.reading import resume
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -353,18 +354,10 @@ class UpstreamConnection:
     def resume_body(self) -> None:
         """See body.Source."""
         if self.transport is not None and not self.transport.is_closing():
-            read_on = getattr(self.transport, "_do_read", None)
-            if read_on is not None:
-                self._clock.loop.call_soon(self._read_on, read_on)
-            self.transport.resume_reading()
+            resume(self.transport, self._clock.loop, self._broke)
 
-    def _read_on(self, read_on: Callable[[], None]) -> None:
-        """Take what TLS had already read when it was paused: aiofastnet (1.2) waits for more to come on the socket."""
-        if not self.closed:
-            try:
-                read_on()
-            except (OSError, RuntimeError):
-                self._drop(Ending.BROKEN)
+    def _broke(self) -> None:
+        self._drop(Ending.BROKEN)
 
     def abandon_body(self) -> None:
         """See body.Source."""

@@ -17,11 +17,13 @@ from typing import Any, Final
 
 from proxy.clock import Clock
 from proxy.core.classify import Classifier, ClassifySettings
+from proxy.core.egress import Via
 from proxy.core.timeouts import Timeouts
 from proxy.errors import CallError, Misdirected
 from proxy.model import Attempt, Chain, Ending, Exchange, Request, Response, Send, Verdict
 from proxy.policies.attempts import Attempts
 from proxy.policies.timeouts import TimeoutPolicy
+from proxy.wire.dial import Way
 from proxy.wire.listener import Listener
 from proxy.wire.pool import Endpoint, Pool, Upstream
 from tests.support.raw import Agent, End, Script, Vendor, answers, turns, until
@@ -93,6 +95,18 @@ class Stack:
         if request.target.startswith(b"/nowhere"):
             raise Misdirected
         return Chain("api", "default", self._proceed, self._proceed)
+
+    def bound(self, request: Request, api: str, port: int) -> Chain:
+        return self.route(request)
+
+    def named(self, host: str, port: int) -> str | None:
+        return None
+
+    def to_url(self, api: str) -> tuple[str, int, Way]:
+        raise LookupError(api)
+
+    def onward(self, host: str | None, port: int, via: Via, original: str | None = None) -> Way:
+        return Way()
 
     def rejected(self, error: CallError, method: bytes) -> None:
         self.refused.append(error.reason)

@@ -1,0 +1,133 @@
+"""TLS ended on behalf of an api's host, under a certificate of our own authority. Called by capture.py.
+
+The first bytes have been read already: they are put into TLS by hand. HTTP inside is served by an AgentConnection, as
+everywhere. An agent that does not trust the authority says so with an alert, or by leaving as soon as it has seen
+the certificate: both are counted, and told with what to do about it.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+from aiofastnet.ssl_transport import SSLTransport_Transport
+
+from proxy.errors import Overloaded
+from proxy.wire.mint import MintBusy
+from proxy.wire.server import HANDSHAKE_SECONDS
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from proxy.clock import Clock
+    from proxy.wire.bound import BoundDoor
+    from proxy.wire.mint import Mint
+    from proxy.wire.server import AgentConnection
+
+_log = logging.getLogger("backstay.intercept")
+
+_SHUTDOWN_SECONDS: Final = 2.0
+_TLS_BUFFER: Final = 64 * 1024  # bytes each way, as in pool.py
+_QUICK: Final = 1.0  # seconds in which a client that checks certificates after the handshake has left again
+_SAID_AGAIN: Final = 60.0  # seconds until the same is logged once more
+_DISTRUST: Final = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN", "UNSUPPORTED_CERTIFICATE", "ACCESS_DENIED")
+_REMEDY: Final = (
+    "give it the variables that `backstay env` prints, or, if it pins certificates, add the host to egress.pass_through"
+)
+
+
+class Interceptor:
+    """Ends TLS with what ``mint`` makes; ``count`` is told the api of whoever does not trust that."""
+
+    def __init__(self, clock: Clock, mint: Mint, count: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._mint = mint
+        self._count = count
+        self._said: dict[str, float] = {}  # api -> when its last failure was logged; names are configured ones
+
+    async def context(self, name: str) -> ssl.SSLContext:
+        """What proves us to be ``name``. Raises Overloaded."""
+        context = self._mint.ready(name)
+        if context is not None:
+            return context
+        try:
+            return await self._mint.context(name)
+        except MintBusy:
+            raise Overloaded("Too many new hosts are asked for at once.", retry_after=1.0) from None
+
+    def terminate(
+        self, transport: asyncio.Transport, context: ssl.SSLContext, early: bytes, connection: AgentConnection
+    ) -> asyncio.Future[None]:
+        """Begin the handshake, of which ``early`` has come; the future fails as it fails.
+
+        ``connection`` is made when it is complete, and hears nothing if that is never.
+        """
+        done: asyncio.Future[None] = self._clock.loop.create_future()
+        tls = SSLTransport_Transport(
+            self._clock.loop,
+            connection,
+            context,
+            server_side=True,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+            ssl_incoming_bio_size=_TLS_BUFFER,
+            ssl_outgoing_bio_size=_TLS_BUFFER,
+            waiter=done,
+        )
+        below = tls.get_tls_protocol()
+        transport.set_protocol(below)
+        below.connection_made(transport)
+        _feed(below, early)
+        transport.resume_reading()
+        return done
+
+    def watch(self, done: asyncio.Future[None], door: BoundDoor, api: str, host: str) -> None:
+        """Notice a client that does not want our certificate, be it before the end of the handshake or behind it."""
+
+        def over(future: asyncio.Future[None]) -> None:
+            error = None if future.cancelled() else future.exception()
+            if error is not None:
+                self._failed(api, host, error)
+                return
+            made = self._clock.now()
+            door.on_leave = lambda: self._left(api, host, made, asked=door.asked or door.draining)
+
+        done.add_done_callback(over)
+
+    def _failed(self, api: str, host: str, error: BaseException) -> None:
+        reason = str(getattr(error, "reason", "") or "")
+        if isinstance(error, ssl.SSLError) and not any(word in reason for word in _DISTRUST):
+            _log.debug("handshake failed", extra={"api": api, "host": host, "reason": reason})
+            return
+        self._distrusted(api, host, reason or "closed in the middle of the handshake")
+
+    def _left(self, api: str, host: str, made: float, *, asked: bool) -> None:
+        """Some clients check the certificate only behind the handshake, and leave without a request."""
+        if not asked and self._clock.now() - made < _QUICK:
+            self._distrusted(api, host, "closed behind the handshake, without a request")
+
+    def _distrusted(self, api: str, host: str, how: str) -> None:
+        self._count(api)
+        now = self._clock.now()
+        if now >= self._said.get(api, now):
+            self._said[api] = now + _SAID_AGAIN
+            _log.warning(
+                "an agent does not trust the intercepting certificate",
+                extra={"api": api, "host": host, "how": how, "remedy": _REMEDY},
+            )
+
+
+def _feed(below: Any, early: bytes) -> None:
+    """Let TLS read what was read before it began; ``below`` is a buffered protocol where OpenSSL is used directly."""
+    if not hasattr(below, "get_buffer"):
+        below.data_received(early)
+        return
+    rest = memoryview(early)
+    while rest:
+        room = below.get_buffer(len(rest))
+        taken = min(len(room), len(rest))
+        room[:taken] = rest[:taken]
+        below.buffer_updated(taken)
+        rest = rest[taken:]
