@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
+from proxy.config.caught import Destination, Row, of_api, of_nobody, split_authority
 from proxy.config.settings import Api, Config
 from proxy.core.freshness import CacheSettings
 from proxy.core.idempotency import IdempotencySettings
@@ -28,11 +29,9 @@ CHAIN: Final = (
     "timeout",
     "classify",
 )  # outermost first; see chain.py
-_TARGET: Final = re.compile(r"(?:https?://([^/?#]*))?(/[^#]*)?(?:#.*)?", re.IGNORECASE)
+_TARGET: Final = re.compile(r"(?:(https?)://([^/?#]*))?(/[^#]*)?(?:#.*)?", re.IGNORECASE)
 _WIDEST: Final = 120  # characters of a step of a fallback
 _COLUMN: Final = 48  # characters of a value: a wider one stands out, and leaves the others in line
-Row: TypeAlias = tuple[str, ...]
-"""A name, its value and where that came from; or a heading alone; or nothing, for an empty line."""
 
 
 class Call(NamedTuple):
@@ -48,14 +47,28 @@ def explain(config: Config, method: str, url: str) -> str:
     Raises ValueError if ``url`` is neither.
     """
     parts = _TARGET.fullmatch(url)
-    if parts is None or not url:
+    to = split_authority(parts[1], parts[2]) if parts and parts[1] else None
+    if parts is None or not url or (parts[1] and to is None):
         raise ValueError(
             f"{url!r} is neither a url with http or https nor a path: write https://host/path or /mount/path"
         )
-    method, host, target = method.upper(), parts[1] or str(config.listen.agent), parts[2] or "/"
-    found = _table(config).find(host.rpartition("@")[2].encode(), target.encode())
-    rows = _nothing(config) if found is None else _rows(config, found, method)
-    return "\n".join([f"{method} {url}", *_aligned(list(rows))])
+    table, target = _table(config), (parts[3] or "/").encode()
+    if to is None or _is_own(config, to):
+        found = table.find(str(config.listen.agent).encode(), target)
+        rows = _nothing(config) if found is None else _rows(config, found, method.upper())
+    else:
+        found = table.find_named(_in_host(to), target)
+        rows = of_nobody(config, to) if found is None else _rows(config, found, method.upper(), to)
+    return "\n".join([f"{method.upper()} {url}", *_aligned(list(rows))])
+
+
+def _is_own(config: Config, to: Destination) -> bool:
+    agent = config.listen.agent
+    return to.port == agent.port and to.host in {agent.host, "localhost", "127.0.0.1"}
+
+
+def _in_host(to: Destination) -> bytes:
+    return f"[{to.host}]:{to.port}".encode() if ":" in to.host else f"{to.host}:{to.port}".encode()
 
 
 def _aligned(rows: list[Row]) -> Iterator[str]:
@@ -93,15 +106,16 @@ def _hosts(config: Config, api: Api) -> list[str]:
     return [str(shown["url"]).partition("//")[2].partition("/")[0], *shown["hosts"]]
 
 
-def _rows(config: Config, found: Found[str], method: str) -> Iterator[Row]:
+def _rows(config: Config, found: Found[str], method: str, to: Destination | None = None) -> Iterator[Row]:
     name, route = found.entry.name, found.entry.pick(method.encode(), found.path)
     here, shown = f"apis.{name}", config.effective["apis"][name]
     policies = here if route == "default" else f"{here}.routes.{route}"
-    target = found.upstream_target.removeprefix(found.entry.base).decode("latin-1")
     yield "api", name, _origin(config, here)
     yield "route", route, "no route matches" if route == "default" else _origin(config, policies)
     yield "path", found.path, "what routes are matched against"
-    yield "sent to", shown["url"].rstrip("/") + target, _origin(config, f"{here}.url")
+    yield "sent to", _sent_to(shown["url"], found), _origin(config, f"{here}.url")
+    if to is not None:
+        yield from of_api(config, to)
     effective = shown if route == "default" else shown["routes"][route]
     api = next(api for api in config.apis if api.name == name)
     given = next((given.policies for given in api.routes if given.name == route), api.policies)
@@ -112,8 +126,30 @@ def _rows(config: Config, found: Found[str], method: str) -> Iterator[Row]:
         if policy == "idempotency" and given.idempotency is not None:
             call = Call(method.encode(), found.upstream_target)
             yield from _once(config, f"{policies}.idempotency", given.idempotency, api.host, call)
-    for name in ("connections", "tls"):
+    yield from _credentials(config, here, shown["credentials"])
+    for name in ("connections", "tls", "upstream_proxy"):
         yield from _setting(config, f"{here}.{name}", name, shown[name])
+
+
+def _sent_to(url: str, found: Found[str]) -> str:
+    """The url as it may be shown, and the target."""
+    target, base = found.upstream_target.decode("latin-1"), found.entry.base.decode("latin-1")
+    if target.startswith(base):
+        return url.rstrip("/") + target.removeprefix(base)
+    return "/".join(url.split("/", 3)[:3]) + target
+
+
+def _credentials(config: Config, here: str, shown: dict[str, dict[str, Any]]) -> Iterator[Row]:
+    """What is set on the call; what the agent may send in its place."""
+    yield ()
+    if not shown:
+        yield "credentials", "none", "default"
+        return
+    yield ("  credentials",)
+    for name, given in shown.items():
+        yield f"  {name}", given["value"], _origin(config, f"{here}.credentials.{name}.value")
+        if given["placeholder"] is not None:
+            yield "    instead of", given["placeholder"], _origin(config, f"{here}.credentials.{name}.placeholder")
 
 
 def _cached(settings: CacheSettings, method: str) -> Iterator[Row]:

@@ -26,6 +26,7 @@ def json_schema() -> dict[str, Any]:
     """The whole schema, with descriptions, defaults and patterns; unknown keys are refused."""
     schema = cast("dict[str, Any]", _untitled(Document.model_json_schema(schema_generator=_Generator)))
     schema["properties"]["apis"].update(minProperties=1, propertyNames=kinds.NAME.forms[0])
+    schema["$defs"]["Api"]["properties"]["credentials"].update(propertyNames=kinds.FIELD_OR_PARAMETER)
     schema["required"] = ["version", "apis"]
     schema["patternProperties"] = {"^x-": {}}  # a place for anchors
     return {"$schema": DIALECT, "title": "Backstay configuration", **schema}

@@ -374,5 +374,6 @@ SECRET: Final = Kind("text", outbound.read_secret, _same, ({"type": "string", "p
 STAND_IN: Final = _pattern(
     "text", outbound.STAND_IN, "a placeholder", "write 8 to 128 letters, digits, - and _, such as bs_stripe_key"
 )
+FIELD_OR_PARAMETER: Final[Json] = {"pattern": f"^(?:{_FIELD_NAME}|{outbound.PARAMETER}[!-~]+)$"}
 VERSION: Final = Kind("`1`", _read_version, _same, ({"enum": [1, "1"]},))
 MODE: Final = words("enforce", "shadow")

@@ -20,10 +20,19 @@ def test_it_loads_the_same(tmp_path: Path) -> None:
     assert load_apart([file], env) == load([file], env)
 
 
-def test_every_setting_makes_the_way() -> None:
-    """Those of all policies, with all steps of a fallback."""
-    files = ["config/full.yaml"]
-    assert pickle.loads(answer(pickle.dumps((files, {})))) == load(files, {})
+@pytest.mark.parametrize("file", ["config/full.yaml", "config/captured.yaml"])
+def test_every_setting_makes_the_way(file: str) -> None:
+    """Those of all policies, with all steps of a fallback; patterns and their networks, paths, and credentials."""
+    assert pickle.loads(answer(pickle.dumps(([file], {})))) == load([file], {})
+
+
+def test_a_proxy_makes_the_way_with_what_it_wants_to_hear(tmp_path: Path) -> None:
+    """For all, and for one."""
+    file = tmp_path / "a.yaml"
+    file.write_text("version: 1\nupstream_proxy: http://u:p@h:1\napis: {x: {url: http://x, upstream_proxy: off}}")
+    config = pickle.loads(answer(pickle.dumps(([str(file)], {}))))
+    assert config == load([file], {})
+    assert (config.upstream_proxy.authorization, config.apis[0].upstream_proxy) == (b"Basic dTpw", None)
 
 
 def test_it_raises_the_same(tmp_path: Path) -> None:

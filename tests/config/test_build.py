@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import certifi
 import pytest
 
-from proxy.config.settings import Address, Api, Config, Limits, Listen, Policies, Tls
+from proxy.config.settings import (
+    Address,
+    Api,
+    Config,
+    Limits,
+    Listen,
+    Policies,
+    Tls,
+    TlsIntercept,
+    UpstreamProxy,
+)
 from proxy.core.breaker import BreakerSettings
 from proxy.core.bucket import RateSettings
 from proxy.core.classify import ClassifySettings
+from proxy.core.egress import EgressSettings, parse_pattern
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi
 from proxy.core.freshness import CacheSettings
 from proxy.core.idempotency import Derive, IdempotencySettings, StoreErrors
@@ -264,6 +276,56 @@ apis: {x: {url: http://x}}
     assert (config.stores_shared, config.stores_ledger) == ("redis://:pw@h/0", "/var/l.db")
     assert config.effective["stores"] == {"shared": "redis://****@h/0", "ledger": "sqlite:/var/l.db"}
     assert (config.drain_timeout, config.log_level, config.log_access) == (0.0, "debug", "off")
+
+
+def test_what_captured_traffic_needs_has_its_settings(loads: Callable[[str], Config]) -> None:
+    """Egress as its core has it, folders as paths."""
+    text = """\
+version: 1
+egress: {unlisted: report, private_networks: deny, allow: [X.example, 10.0.0.0/8:80], deny: ["*.y"], pass_through: [z]}
+tls_intercept: {ca_dir: /ca, trust_dir: /trust}
+apis: {x: {url: http://x}}
+"""
+    config = loads(text)
+    allow = (parse_pattern("X.example"), parse_pattern("10.0.0.0/8:80"))
+    deny, pass_through = (parse_pattern("*.y"),), (parse_pattern("z"),)
+    assert config.egress == EgressSettings("report", "deny", allow, deny, pass_through)
+    assert config.effective["egress"]["allow"] == ["X.example", "10.0.0.0/8:80"]
+    assert config.tls_intercept == TlsIntercept(Path("/ca"), Path("/trust"))
+    assert config.effective["tls_intercept"] == {"ca_dir": "/ca", "trust_dir": "/trust"}
+
+
+def test_captured_traffic_is_off_unless_it_is_asked_for(loads: Callable[[str], Config]) -> None:
+    """And with its defaults then."""
+    config = loads("version: 1\napis: {x: {url: http://x}}")
+    assert (config.listen.transparent, config.tls_intercept, config.upstream_proxy) == (None, None, None)
+    assert config.egress == EgressSettings()
+    assert config.apis[0].credentials == ()
+    assert loads("version: 1\ntls_intercept: {}\napis: {x: {url: http://x}}").tls_intercept == TlsIntercept()
+    assert loads("version: 1\ntls_intercept: false\napis: {x: {url: http://x}}").tls_intercept is None
+
+
+@pytest.mark.parametrize(
+    ("own", "proxy", "shown", "line"),
+    [
+        ("", UpstreamProxy("all", 1, b"Basic dTpw"), "http://****@all:1", 2),
+        ("upstream_proxy: null", UpstreamProxy("all", 1, b"Basic dTpw"), "http://****@all:1", 3),
+        ("upstream_proxy: off", None, "off", 3),
+        ("upstream_proxy: false", None, "off", 3),
+        ("upstream_proxy: 'http://[::1]:2'", UpstreamProxy("::1", 2), "http://[::1]:2", 3),
+    ],
+)
+def test_an_api_has_the_way_out_of_all_or_its_own(
+    own: str, proxy: UpstreamProxy | None, shown: str, line: int, loads: Callable[[str], Config]
+) -> None:
+    """Whatever it is, what is effective says it, without the password."""
+    config = loads(f"version: 1\nupstream_proxy: http://u:p@ALL:1\napis: {{x: {{url: http://x, {own}}}}}")
+    assert config.upstream_proxy == UpstreamProxy("all", 1, b"Basic dTpw")
+    assert config.apis[0].upstream_proxy == proxy
+    effective = config.effective["apis"]["x"]["upstream_proxy"]
+    assert effective.lower() == shown
+    assert config.origins["apis.x.upstream_proxy"].endswith(f":{line}")
+    assert "dTpw" not in repr(config)
 
 
 def test_what_is_effective_has_every_setting_in_one_form(loads: Callable[[str], Config]) -> None:

@@ -20,6 +20,12 @@ def about(problems: list[Problem]) -> list[str]:
         ("{agent: 127.0.0.1:9464}", ["listen.agent: metrics and agent listen at the same address"]),
         ("{agent: 127.0.0.1:1, metrics: '[::]:1'}", ["listen.metrics: metrics and agent listen at the same address"]),
         ("{agent: localhost:1, admin: 0.0.0.0:1}", ["listen.admin: admin and agent listen at the same address"]),
+        ("{transparent: 127.0.0.1:7070}", ["listen.transparent: transparent and agent listen at the same address"]),
+        (
+            "{transparent: '[::]:9464'}",
+            ["listen.transparent: metrics and transparent listen at the same address"],
+        ),
+        ("{transparent: 7071}", ["listen.transparent: '7071' is not an address, nor off"]),
         ("{agent: nowhere, admin: 127.0.0.1:7070}", ["listen.agent: 'nowhere' is not an address"]),
     ],
 )
@@ -34,6 +40,8 @@ def test_listeners_do_not_fight(listen: str, messages: list[str], complains: Cal
         "{agent: 127.0.0.1:0, admin: 127.0.0.1:0}",
         "{agent: name:1, admin: other:1}",
         "{metrics: off, agent: 0.0.0.0:9464}",
+        "{transparent: off, agent: 127.0.0.1:7071}",
+        "{transparent: false}",
     ],
 )
 def test_listeners_that_do_not_fight(listen: str, loads: Callable[[str], object]) -> None:

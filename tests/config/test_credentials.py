@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from proxy.config.explain import explain
 from proxy.config.load import ConfigError, Problem, load
 from proxy.config.settings import Config
 from proxy.core.placeholders import Credential
@@ -148,6 +152,32 @@ def test_secrets_are_never_shown_and_placeholders_are(loads: Callable[[str], Con
     }  # fmt: skip
     assert "s3cret" not in repr(config)
     assert config.origins["apis.x.credentials.query:q.value"].endswith(":2")
+
+
+ANYTHING = st.recursive(
+    st.sampled_from(
+        ["S3CRET", " S3CRET", "S3CRET\n", "Bearer S3CRET", "http://S3CRET", "${env:SECRET}", "${S3CRET", 5]
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.dictionaries(st.sampled_from(["value", "Value", "authorization", "query:k", "via", "x"]), inner, max_size=3),
+    ),
+    max_leaves=6,
+)
+
+
+@given(value=ANYTHING)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_somebody_writes_in_their_place_is_not_shown(value: object, tmp_path: Path) -> None:
+    """In no message, in nothing that is effective, and in no representation."""
+    file = tmp_path / "a.yaml"
+    file.write_text(json.dumps({"version": 1, "apis": {"x": {"url": "http://x", "credentials": value}}}))
+    try:
+        config = load([file], {"SECRET": "S3CRET"})
+        shown = f"{config} {config.effective} {explain(config, 'GET', 'http://x/')}"
+    except ConfigError as error:
+        shown = str(error)
+    assert "S3CRET" not in shown.replace("${S3CRET", "")
 
 
 def test_a_secret_that_changes_is_read_again(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from proxy.config.explain import explain
 from proxy.config.keys import keys_of
 from proxy.config.load import load
 from proxy.config.schema import Document, Route, Step
-from proxy.config.settings import Api, Config, Policies, TlsIntercept
+from proxy.config.settings import Address, Api, Config, Policies, TlsIntercept
 from proxy.config.validate import inner_model
-from proxy.core.egress import EgressSettings
+from proxy.core.egress import EgressSettings, Via, judge_unresolved, passes_through
 from proxy.core.fallback import FallbackSettings, ServeStale, Static, ToApi, render
 from proxy.core.freshness import CacheSettings
 from proxy.core.idempotency import Derive, IdempotencySettings, StoreErrors
@@ -41,8 +41,8 @@ def test_it_loads(path: Path) -> None:
     config = load([path], {})
     assert config.apis
     for api in config.apis:
-        assert api.mount is not None
-        assert f" {api.name} " in explain(config, "GET", f"{api.mount}/x")
+        assert api.mount is not None or config.tls_intercept is not None
+        assert f" {api.name} " in explain(config, "GET", f"{api.mount or f'https://{api.host}'}/x")
 
 
 def test_the_least_is_ten_lines() -> None:
@@ -163,6 +163,36 @@ def test_an_outage_has_an_answer_in_the_vendor_s_own_form() -> None:
     assert said["notice"].startswith("notes is away (circuit_open). Do not search again for 15 s;")
     assert answer.headers.get(b"content-type") == b"application/json"
     assert answer.headers.get(b"x-degraded") == b"circuit_open"
+
+
+def test_an_agent_is_caught_and_holds_no_key() -> None:
+    """Its calls are intercepted, but for one that pins; what it may hold is swapped, or not even that is needed."""
+    config = example("captured")
+    openai, search, payments = config.apis
+    assert config.listen.transparent == Address("127.0.0.1", 7071)
+    assert config.tls_intercept == TlsIntercept()
+    assert [each.placeholder for each in openai.credentials] == [b"bs_openai_key"]
+    assert [(each.name, each.query, each.placeholder) for each in search.credentials] == [(b"key", True, None)]
+    assert [passes_through(config.egress, api.host) for api in config.apis] == [False, False, True]
+    assert (openai.mount, payments.mount, payments.credentials) == (None, "/payments", ())
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "rule"),
+    [
+        ("pypi.org", 443, "allow: pypi.org"),
+        ("files.pythonhosted.org", 443, "allow: *.pythonhosted.org"),
+        ("10.20.1.2", 5432, "allow: 10.20.0.0/16:5432"),
+        ("10.20.1.2", 80, "private_networks"),
+        ("www.example.com", 443, "deny: *.example.com"),
+        ("elsewhere.test", 443, "unlisted"),
+        ("169.254.169.254", 80, "metadata"),
+    ],
+)
+def test_an_agent_that_is_caught_gets_no_further_than_it_may(host: str, port: int, rule: str) -> None:
+    """What is listed, and nothing else."""
+    decision = judge_unresolved(example("captured").egress, host, port, Via.FORWARD)
+    assert (decision.rule, decision.verdict) == (rule, "allow" if rule.startswith("allow") else "deny")
 
 
 def test_pods_share_what_they_have_asked() -> None:

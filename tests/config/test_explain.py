@@ -43,12 +43,13 @@ def rows(text: str) -> list[list[str]]:
     [
         "/stripe/v1/charges?x=1",
         "http://127.0.0.1:7070/stripe/v1/charges?x=1",
-        "https://api.stripe.com/v1/charges?x=1",
-        "https://API.stripe.com:443/v1/charges?x=1#part",
+        "http://localhost:7070/stripe/v1/charges?x=1",
+        "https://api.stripe.com/base/v1/charges?x=1",
+        "https://API.stripe.com:443/base/v1/charges?x=1#part",
     ],
 )
 def test_finds_the_api_and_the_route(url: str, config: Config) -> None:
-    """By mount, at the agent's address, and by the host of the api."""
+    """By mount, at the agent's address, and by the host of the api, where the path is the vendor's own."""
     found = rows(explain(config, "post", url))
     assert found[0] == ["POST", *rows(url)[0]]
     assert found[1:5] == [
@@ -57,6 +58,13 @@ def test_finds_the_api_and_the_route(url: str, config: Config) -> None:
         ["path", "/v1/charges", "what", "routes", "are", "matched", "against"],
         ["sent", "to", "https://api.stripe.com/base/v1/charges?x=1", ":5"],
     ]
+
+
+def test_what_is_caught_is_sent_as_it_came(config: Config) -> None:
+    """The agent called the vendor itself: the path of the url is no part of what it may call."""
+    found = rows(explain(config, "GET", "https://api.stripe.com/v2/x"))
+    assert ["path", "/v2/x", "what", "routes", "are", "matched", "against"] in found
+    assert ["sent", "to", "https://api.stripe.com/v2/x", ":5"] in found
 
 
 def test_shows_every_setting_with_its_line(config: Config) -> None:
@@ -91,8 +99,10 @@ def test_the_chain_stands_in_its_order(config: Config) -> None:
         "\n  rate_limit",
         "\n  timeout",
         "\n  classify",
+        "\n  credentials",
         "\n  connections",
         "\n  tls",
+        "\n  upstream_proxy",
     )
     places = [text.index(head) for head in heads]
     assert places == sorted(places)
@@ -113,7 +123,7 @@ def test_secrets_stay_masked(config: Config) -> None:
 
 def test_says_what_there_is_if_nothing_matches(config: Config) -> None:
     """With mounts and hosts, so that the mistake shows."""
-    text = explain(config, "GET", "http://nowhere.example/")
+    text = explain(config, "GET", "/nowhere")
     assert "the agent gets a 404 (no_api)" in text
     assert rows(text)[2:] == [
         ["stripe", "http://127.0.0.1:7070/stripe", "host", "api.stripe.com"],
@@ -121,7 +131,9 @@ def test_says_what_there_is_if_nothing_matches(config: Config) -> None:
     ]
 
 
-@pytest.mark.parametrize("url", ["", "stripe/v1", "ftp://x/y"])
+@pytest.mark.parametrize(
+    "url", ["", "stripe/v1", "ftp://x/y", "http:///y", "http://x:y/", "http://x:0/", "http://a b/"]
+)
 def test_says_what_it_takes(url: str, config: Config) -> None:
     """A url, or a path at the agent's address."""
     with pytest.raises(ValueError, match="write https://host/path or /mount/path"):
@@ -302,3 +314,29 @@ def test_what_is_safe_passes_the_ledger(once: Config) -> None:
     """And nothing is said where there is none."""
     assert said(explain(once, "GET", "/x/")) == ["passes | GET is safe"]
     assert said(explain(once, "POST", "/x/without")) == []
+
+
+OUT = """\
+version: 1
+upstream_proxy: http://user:s3cret@proxy:3128
+apis:
+  x:
+    url: https://x.example
+    mount: /x
+    credentials: {Authorization: {value: Bearer s3cret, placeholder: bs_x_key}, "query:k": {value: s3cret}}
+  y: {url: https://y.example, mount: /y, upstream_proxy: off}
+"""
+
+
+def test_shows_what_is_set_on_a_call_and_the_way_out(loads: Callable[..., Config]) -> None:
+    """The secrets masked, the placeholder not; the proxy of all where an api has none of its own."""
+    config = loads(OUT)
+    found = rows(explain(config, "GET", "/x/"))
+    assert ["Authorization", "****", ":7"] in found
+    assert ["instead", "of", "bs_x_key", ":7"] in found
+    assert ["query:k", "****", ":7"] in found
+    assert ["upstream_proxy", "http://****@proxy:3128", ":2"] in found
+    other = rows(explain(config, "GET", "/y/"))
+    assert ["credentials", "none", "default"] in other
+    assert ["upstream_proxy", "off", ":8"] in other
+    assert "s3cret" not in explain(config, "GET", "/x/")

@@ -9,17 +9,21 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from proxy.config.document import plain, read
 from proxy.config.jsonschema import json_schema
+from proxy.config.load import ConfigError, load
 from proxy.config.problems import Problems
 
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 EXAMPLES = sorted(Path("config").glob("*.yaml"))
 
 
 def check(text: str) -> None:
     (root,) = read(text.encode(), "f", Problems())
-    jsonschema.Draft202012Validator(json_schema()).validate(plain(root))
+    VALIDATOR.validate(plain(root))
 
 
 def nodes(node: Any) -> Iterator[Any]:
@@ -74,6 +78,21 @@ def test_it_accepts_the_examples(path: Path) -> None:
         "version: 1\napis: {x: {url: http://x, breaker: {error_ratio: 20}}}",
         "version: 1\napis: {x: {url: http://x, retry: {attempts: 0}}}",
         "version: 1\napis: {x: {url: http://x, retry: {when: []}}}",
+        "version: 1\napis: {x: {url: http://x, credentials: {k: v}}}",
+        "version: 1\napis: {x: {url: http://x, credentials: {k: {}}}}",
+        "version: 1\napis: {x: {url: http://x, credentials: {k: {value: ''}}}}",
+        "version: 1\napis: {x: {url: http://x, credentials: {k: {value: 'v '}}}}",
+        "version: 1\napis: {x: {url: http://x, credentials: {k: {value: v, placeholder: short}}}}",
+        "version: 1\napis: {x: {url: http://x, credentials: {'a b': {value: v}}}}",
+        "version: 1\napis: {x: {url: http://x, credentials: {'header:a': {value: v}}}}",
+        "version: 1\napis: {x: {url: http://x, upstream_proxy: https://h:1}}",
+        "version: 1\nupstream_proxy: h:1\napis: {x: {url: http://x}}",
+        "version: 1\nupstream_proxy: null\napis: {x: {url: http://x}}",
+        "version: 1\nlisten: {transparent: 7071}\napis: {x: {url: http://x}}",
+        "version: 1\negress: {unlisted: off}\napis: {x: {url: http://x}}",
+        "version: 1\negress: {allow: ['http://x/']}\napis: {x: {url: http://x}}",
+        "version: 1\negress: {pass_through: ['x:1']}\napis: {x: {url: http://x}}",
+        "version: 1\ntls_intercept: true\napis: {x: {url: http://x}}",
     ],
 )
 def test_it_refuses_what_the_loader_refuses(text: str) -> None:
@@ -103,6 +122,12 @@ def test_it_refuses_what_the_loader_refuses(text: str) -> None:
         "idempotency: off",
         "idempotency: {derive: {from: [body, 'header:X-A'], scope: traceparent, window: 1h}, retain: 720h}",
         "idempotency: {derive: off, upstream_header: false, scope: 'header:X-T', store_errors: {done: [409, 500-599]}}",
+        "credentials: {}",
+        "credentials: {Authorization: {value: 'Bearer ${file:/k}', placeholder: bs_x_key}, 'query:k': {value: v}}",
+        "upstream_proxy: off",
+        "upstream_proxy: null",
+        "upstream_proxy: 'http://u:p%40@[::1]:3128/'",
+        "upstream_proxy: '${env:HTTPS_PROXY}'",
         "fallback: false",
         "fallback: [stale, {api: y}, {status: 503, headers: {retry-after: 3, x-a: ''}, body: '${api}'}]",
     ],
@@ -110,6 +135,57 @@ def test_it_refuses_what_the_loader_refuses(text: str) -> None:
 def test_it_accepts_every_form(keys: str) -> None:
     """Text and numbers, off and false, and placeholders."""
     check(f"version: 1\nx-anchors: [1]\napis: {{x: {{url: http://x, {keys}}}}}")
+
+
+SCALARS = st.sampled_from([
+    None, True, False, 80, "off", "", "x.example", "*.x.example:443", "10.0.0.0/8", "1.2.3.4:80", "[fd00::/8]:443",
+    "http://proxy:3128", "http://u:p@[::1]:3128/", "https://x.example", "127.0.0.1:7071", "/a", "/a/b", "deny", "auto",
+    "::1", "bs_some_key", "Bearer x", "*", "${env:A}",
+])  # fmt: skip
+LISTS = st.one_of(SCALARS, st.lists(SCALARS, max_size=3))
+WORDS = st.sampled_from(["allow", "report", "deny"])
+
+
+def some(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """A mapping with some of these keys, or something else."""
+    return st.one_of(st.fixed_dictionaries({}, optional=keys), SCALARS)
+
+
+CAPTURED = st.fixed_dictionaries(
+    {},
+    optional={
+        "listen": some(transparent=SCALARS),
+        "upstream_proxy": SCALARS,
+        "egress": some(unlisted=WORDS, private_networks=SCALARS, allow=LISTS, deny=LISTS, pass_through=LISTS),
+        "tls_intercept": some(ca_dir=SCALARS, trust_dir=SCALARS),
+    },
+)
+OF_AN_API = st.fixed_dictionaries(
+    {"url": st.just("http://api.example")},
+    optional={
+        "upstream_proxy": SCALARS,
+        "credentials": st.dictionaries(
+            st.sampled_from(["Authorization", "query:k", "x-key", "via", "a b"]),
+            some(value=SCALARS, placeholder=SCALARS),
+            max_size=2,
+        ),
+    },
+)
+
+
+@given(process=CAPTURED, api=OF_AN_API)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_it_accepts_what_the_loader_accepts(process: dict[str, Any], api: dict[str, Any], tmp_path: Path) -> None:
+    """Of all that captured traffic needs, whatever stands where."""
+    document = {"version": 1, **process, "apis": {"x": api}}
+    file = tmp_path / "a.yaml"
+    file.write_text(json.dumps(document))
+    try:
+        load([file], {"A": "bs_other_key"})
+    except ConfigError as error:
+        assert all(problem.remedy and problem.path for problem in error.problems)  # noqa: PT017 - the only exception
+    else:
+        VALIDATOR.validate(document)
 
 
 def test_helm_can_read_its_patterns() -> None:

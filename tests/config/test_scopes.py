@@ -74,6 +74,42 @@ def test_an_answer_fits_into_memory_twice(head: str, cache: str, said: str, reme
     assert problem.remedy.startswith(remedy)
 
 
+# --- credentials ------------------------------------------------------------------------------------------
+
+OWN = "credentials: {k: {value: v}}"
+
+
+@pytest.mark.parametrize(
+    ("api", "path"),
+    [
+        (f"x: {{{OWN}, cache: {{store: shared, scope: shared}}}}", "apis.x.cache.scope"),
+        (f"x: {{{OWN}, cache: {{scope: shared}}}}", "apis.x.cache.scope"),
+        (
+            f"x: {{{OWN}, routes: [{{name: r, match: {{paths: [/]}}, cache: {{scope: shared}}}}]}}",
+            "apis.x.routes.0.cache.scope",
+        ),
+    ],
+)
+def test_what_own_credentials_may_see_is_not_for_all_pods(api: str, path: str, complains: Complains) -> None:
+    """Another pod may have others, of another tenant."""
+    (problem,) = complains(apis(api, head="stores: {shared: redis://h}\ndefaults: {cache: {store: shared}}"))
+    assert (problem.path, problem.remedy) == (path, "write scope: credential, or store: memory")
+    assert problem.message == "pods with other credentials for 'x' would get the answers to these"
+
+
+@pytest.mark.parametrize(
+    "api",
+    [
+        f"x: {{{OWN}, cache: {{store: shared}}}}",
+        f"x: {{{OWN}, cache: {{scope: shared}}}}",
+        "x: {cache: {store: shared, scope: shared}}",
+    ],
+)
+def test_what_may_be_shared(api: str, loads: Callable[[str], Config]) -> None:
+    """With who has the same credentials; in this pod; and what no credential of ours was needed for."""
+    assert loads(apis(api, head="stores: {shared: redis://h}")).apis
+
+
 # --- what has an effect -----------------------------------------------------------------------------------
 
 

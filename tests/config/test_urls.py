@@ -12,6 +12,7 @@ from redis.asyncio.connection import parse_url
 from proxy.config.units import UnitError
 from proxy.config.urls import (
     masked,
+    masked_proxy,
     masked_redis,
     read_host,
     read_ledger,
@@ -167,6 +168,30 @@ def test_a_password_is_masked_in_whatever_form(text: str, shown: str) -> None:
 def test_no_password_is_ever_shown(junk: str) -> None:
     """Whatever it is made of, as long as it stands where a password stands."""
     assert "S3CRET" not in masked_redis(f"redis://{junk}S3CRET{junk}@h/0")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://proxy:3128", "http://proxy:3128"),
+        ("http://u:p@proxy:3128/", "http://****@proxy:3128/"),
+        ("http://u:p/w@s@proxy:3128", "http://****@proxy:3128"),
+        ("http:/u:p@proxy:3128", "http:/****@proxy:3128"),
+        ("socks5://u:p@proxy", "socks5://****@proxy"),
+        ("u:p@proxy:3128", "****@proxy:3128"),
+        ("ftp://u:p@proxy", "****@proxy"),
+        ("off", "off"),
+    ],
+)
+def test_the_user_of_a_proxy_is_masked_like_its_password(text: str, shown: str) -> None:
+    """Some proxies take a token for the user."""
+    assert masked_proxy(text) == shown
+
+
+@given(st.text(alphabet="s3cr@/:?#\\\n", min_size=1, max_size=12))
+def test_no_password_of_a_proxy_is_ever_shown(junk: str) -> None:
+    """Whatever it is made of."""
+    assert "S3CRET" not in masked_proxy(f"http://u:{junk}S3CRET{junk}@h:1")
 
 
 # --- the ledger -------------------------------------------------------------------------------------------

@@ -46,7 +46,13 @@ from proxy.config.validate import find, inner_model, model_at, validate
             "routes: [{match: {methods: [GET]}}]",
             "5: apis.x.routes.0.name: 'name' is missing; add name: to this mapping",
         ),
-        ("routes: [3]", "5: apis.x.routes.0: '3' is not a mapping of keys"),
+        ("routes: [3]", "5: apis.x.routes.0: '3' is not a mapping of keys; write {name: ..., match: ...}"),
+        ("credentials: {a: 3}", "5: apis.x.credentials.a: '****' is not a mapping of keys; write {value: ...}"),
+        ("credentials: 3", "5: apis.x.credentials: '****' is not a mapping of keys; write {NAME: {value: ...}}"),
+        (
+            "credentials: {a: {vaule: x, value: y}}",
+            "5: apis.x.credentials.a.vaule: unknown key 'vaule'; did you mean 'va",
+        ),
         (
             "cache:",
             "5: apis.x.cache: an empty value is not a mapping of keys, nor off; write {} for the defaults, or off",
