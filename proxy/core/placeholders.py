@@ -62,55 +62,51 @@ class Dresser:
         }
         self._parameters = {each.name: _quoted(each.value) for each in own if each.query}
         self._secrets = {each.placeholder: _secret(each) for each in own if each.placeholder is not None}
-        self._foreign = sorted(set(foreign) - set(self._secrets), key=_longest_first)
-        known = sorted([*self._foreign, *self._secrets], key=_longest_first)
-        self._in_value = re.compile(b"|".join([re.escape(each) for each in known]))
-        self._in_query = re.compile(_NO_ESCAPE + b"(?:" + b"|".join([_spellings(each) for each in known]) + b")")
+        set_here = _text([each.value for each in own])  # what the operator sends there may go there
+        self._foreign = [each for each in foreign if each not in self._secrets and each not in set_here]
+        known = sorted({*self._foreign, *self._secrets}, key=len, reverse=True)
+        self._in_value = re.compile(_any_of([re.escape(each) for each in known]))
+        self._in_query = re.compile(_NO_ESCAPE + _any_of([_spellings(each) for each in known]))
 
     def dress(self, request: Request) -> Request:
         """The request as it may be sent: the same object if nothing had to be changed. Raises PlaceholderMisused."""
-        fields = self._dressed_fields(request.headers.fields)
-        target = self._dressed_target(request.target)
-        if self._foreign:
-            self._refuse(fields, target)
-        if fields is request.headers.fields and target is request.target:
+        fields, target = request.headers.fields, request.target
+        # Most calls hold no placeholder at all, and are looked at once.
+        text = b"\n".join([value for lower, _, value in fields if lower not in self._fields])
+        if self._in_value.search(text) is not None or _BASIC in text.lower():
+            fields = self._swapped_fields(fields)
+        if self._in_value.search(unquote_to_bytes(target) + target if b"%" in target else target) is not None:
+            target = self._swapped_target(target)
+        if self._fields:
+            fields = self._with_fields(fields)
+        if self._parameters and target.startswith(b"/"):
+            target = self._with_parameters(target)
+        if fields is request.headers.fields and target == request.target:
             return request
         dressed = request.revised(Headers(fields))
         dressed.target, dressed.query = target, target.partition(b"?")[2]
         dressed.upgrade = request.upgrade
         return dressed
 
-    # --- header fields ----------------------------------------------------------------------------------------------
+    # --- placeholders -----------------------------------------------------------------------------------------------
 
-    def _dressed_fields(self, fields: list[Field]) -> list[Field]:
-        if not self._fields and not self._secrets:
-            return fields
-        missing = self._fields.copy()
-        dressed: list[Field] = []
-        changed = False
-        for each in fields:
-            lower, name, value = each
-            if lower in self._fields:
-                changed = True
-                if lower in missing:
-                    dressed.append(missing.pop(lower))
-                continue
-            swapped = self._swapped(value) if self._secrets else value
-            changed = changed or swapped is not value
-            dressed.append(each if swapped is value else (lower, name, swapped))
-        if not changed and not missing:
-            return fields
-        return dressed + list(missing.values())
+    def _swapped_fields(self, fields: list[Field]) -> list[Field]:
+        """With secrets in the place of their placeholders: the same list if there is none. Raises PlaceholderMisused.
+
+        What a credential will replace is not looked at.
+        """
+        swapped = [each if each[0] in self._fields else (each[0], each[1], self._swapped(each[2])) for each in fields]
+        text = _text([value for lower, _, value in swapped if lower not in self._fields])
+        self._refuse(text, "header fields")
+        return fields if swapped == fields else swapped
 
     def _swapped(self, value: bytes) -> bytes:
-        """A field's value with secrets in the place of their placeholders; the same object if it has none."""
-        for placeholder in self._secrets:
-            if placeholder in value:
-                value = self._in_value.sub(self._secret_of, value)
-                break
-        pair = _basic(value)
-        if pair is not None and any(placeholder in pair for placeholder in self._secrets):
-            value = value[: len(_BASIC)] + b64encode(self._in_value.sub(self._secret_of, pair))
+        if self._secrets:
+            value = self._in_value.sub(self._secret_of, value)
+            if (pair := _basic(value)) is not None and (
+                with_secret := self._in_value.sub(self._secret_of, pair)
+            ) != pair:
+                return value[: len(_BASIC)] + b64encode(with_secret)
         return value
 
     def _secret_of(self, found: re.Match[bytes]) -> bytes:
@@ -118,24 +114,15 @@ class Dresser:
             raise _misused(found[0], "header fields")
         return self._secrets[found[0]]
 
-    # --- the query --------------------------------------------------------------------------------------------------
+    def _swapped_target(self, target: bytes) -> bytes:
+        path, mark, query = target.partition(b"?")
+        parts = [each if self._sets(each) else self._swapped_part(each) for each in query.split(b"&")]
+        rest = b"&".join([each for each in parts if not self._sets(each)])
+        self._refuse(rest + b"\n" + unquote_to_bytes(rest), "query")
+        return path + mark + b"&".join(parts)
 
-    def _dressed_target(self, target: bytes) -> bytes:
-        if not (self._parameters or self._secrets) or not target.startswith(b"/"):
-            return target
-        path, _, query = target.partition(b"?")
-        missing = self._parameters.copy()
-        dressed: list[bytes] = []
-        for part in query.split(b"&") if query else []:
-            name = part.partition(b"=")[0]
-            plain = unquote_to_bytes(name.replace(b"+", b" "))
-            if plain not in self._parameters:
-                dressed.append(self._in_query.sub(self._quoted_secret_of, part) if self._secrets else part)
-            elif plain in missing:
-                dressed.append(name + b"=" + missing.pop(plain))
-        dressed += [_quoted(name) + b"=" + value for name, value in missing.items()]
-        changed = b"&".join(dressed)
-        return target if changed == query else path + b"?" + changed
+    def _swapped_part(self, part: bytes) -> bytes:
+        return self._in_query.sub(self._quoted_secret_of, part) if self._secrets else part
 
     def _quoted_secret_of(self, found: re.Match[bytes]) -> bytes:
         placeholder = unquote_to_bytes(found[0])
@@ -143,28 +130,41 @@ class Dresser:
             raise _misused(placeholder, "query")
         return _quoted(self._secrets[placeholder])
 
-    # --- what may not be left ---------------------------------------------------------------------------------------
-
-    def _refuse(self, fields: list[Field], target: bytes) -> None:
-        """Look for the placeholders of others in what is about to be sent. Raises PlaceholderMisused."""
-        values = [value for _, _, value in fields]
-        values += [pair for value in values if (pair := _basic(value)) is not None]
-        text = b"\n".join(values)
-        query = target.partition(b"?")[2]
-        if b"%" in query:
-            query += b"\n" + unquote_to_bytes(query)
+    def _refuse(self, text: bytes, where: str) -> None:
         for placeholder in self._foreign:
             if placeholder in text:
-                raise _misused(placeholder, "header fields")
-            if placeholder in query:
-                raise _misused(placeholder, "query")
+                raise _misused(placeholder, where)
+
+    # --- credentials ------------------------------------------------------------------------------------------------
+
+    def _with_fields(self, fields: list[Field]) -> list[Field]:
+        missing = self._fields.copy()
+        dressed: list[Field] = []
+        for each in fields:
+            if each[0] not in self._fields:
+                dressed.append(each)
+            elif each[0] in missing:
+                dressed.append(missing.pop(each[0]))
+        return dressed + list(missing.values())
+
+    def _with_parameters(self, target: bytes) -> bytes:
+        path, _, query = target.partition(b"?")
+        missing = self._parameters.copy()
+        dressed: list[bytes] = []
+        for part in query.split(b"&") if query else []:
+            if not self._sets(part):
+                dressed.append(part)
+            elif (name := _name_of(part)) in missing:
+                dressed.append(part.partition(b"=")[0] + b"=" + missing.pop(name))
+        dressed += [_quoted(name) + b"=" + value for name, value in missing.items()]
+        return path + b"?" + b"&".join(dressed)
+
+    def _sets(self, part: bytes) -> bool:
+        """Whether this part of a query is a parameter that a credential replaces."""
+        return bool(self._parameters) and _name_of(part) in self._parameters
 
     def __repr__(self) -> str:
         return f"<Dresser fields={list(self._fields)} parameters={list(self._parameters)}>"
-
-
-def _longest_first(placeholder: bytes) -> tuple[int, bytes]:
-    return -len(placeholder), placeholder
 
 
 def _secret(credential: Credential) -> bytes:
@@ -172,6 +172,10 @@ def _secret(credential: Credential) -> bytes:
     if credential.query or credential.name.lower() not in _AUTHORIZATION:
         return credential.value
     return _SCHEME.sub(b"", credential.value, count=1)
+
+
+def _any_of(patterns: list[bytes]) -> bytes:
+    return b"(?:" + b"|".join(patterns) + b")" if patterns else b"(?!)"
 
 
 def _spellings(placeholder: bytes) -> bytes:
@@ -192,8 +196,17 @@ def _quoted(value: bytes) -> bytes:
     return quote_from_bytes(value, safe="").encode()
 
 
+def _name_of(part: bytes) -> bytes:
+    return unquote_to_bytes(part.partition(b"=")[0].replace(b"+", b" "))
+
+
+def _text(values: list[bytes]) -> bytes:
+    """All that can be read in the values of fields."""
+    return b"\n".join(values + [pair for value in values if (pair := _basic(value)) is not None])
+
+
 def _basic(value: bytes) -> bytes | None:
-    """The user and the password of a Basic value, decoded as leniently as any server might; None: it is none."""
+    """The user and the password of a Basic value, decoded as leniently as a server might; None: it is none."""
     if value[: len(_BASIC)].lower() != _BASIC:
         return None
     try:
