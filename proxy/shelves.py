@@ -6,6 +6,7 @@ reload: a new bound or address takes effect at once, and no answer is lost becau
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.coalesce import Loners
@@ -61,7 +62,7 @@ class Shelves:
         origin = f"{api.scheme}://{api.host}:{api.port}"
         return Shelf(
             self._store(settings.store),
-            f"{api.name}\n{origin}\n{settings.mode}\n{settings.scope}",
+            f"{api.name}\n{origin}\n{settings.mode}\n{settings.scope}{_seen_with(api)}",
             shared=settings.scope == "shared",
             nonce=self._nonce,
             count_error=self._registry.counter("backstay_store_errors_total", store=settings.store, mode="open").inc,
@@ -127,3 +128,13 @@ class Shelves:
 
     def __repr__(self) -> str:
         return f"<Shelves in {', '.join(self.stores) or 'no store'}, {len(self.flights)} reads under way>"
+
+
+def _seen_with(api: Api) -> str:
+    """A digest of the credentials that Backstay sets: what they may see is kept from who has others; empty: none."""
+    if not api.credentials:
+        return ""
+    told = hashlib.sha256()
+    for each in api.credentials:
+        told.update(b"%d %d %d %b%b" % (each.query, len(each.name), len(each.value), each.name, each.value))
+    return f"\n{told.hexdigest()[:32]}"
