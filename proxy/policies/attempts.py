@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.core import retry
 from proxy.core.retry_after import retry_after
-from proxy.errors import CallError, Refusal
+from proxy.errors import CallError, UpstreamError
 from proxy.model import Attempt, Ending, Verdict
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Attempts:
         try:
             response = await send(attempt)
         except CallError as error:
-            if isinstance(error, Refusal):
-                exchange.attempts -= 1  # nothing was tried
+            if attempt.sent_at is None and not isinstance(error, UpstreamError):
+                exchange.attempts -= 1  # refused: nothing was tried
             exchange.lost |= attempt.written
             self._charge(attempt)
             attempt.settle(self._classifier.of_error(error))

@@ -21,8 +21,8 @@ from proxy.core import cache, cache_status
 from proxy.core.cache import Use
 from proxy.core.credentials import partition
 from proxy.core.selection import select
-from proxy.errors import CallError, DeadlineExceeded, Internal, NotCached, Timeout
-from proxy.flight import Flight, Read, Released
+from proxy.errors import AgentError, CallError, DeadlineExceeded, Internal, NotCached, Timeout
+from proxy.flight import RELEASED, Flight, Read, Released
 from proxy.gather import Gathered, gather
 from proxy.model import Response, Stale
 from proxy.spool import shared
@@ -280,7 +280,7 @@ class Cache:
         try:
             answer = await self._fetcher.fetch(flight, proceed)
         except CallError as error:
-            self._fetcher.land(flight, error)
+            self._fetcher.land(flight, RELEASED if isinstance(error, AgentError) else error)  # a fault of one request's
             flight.answer(error)
         except BaseException:
             self._fetcher.land(flight, Internal())

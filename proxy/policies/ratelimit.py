@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
 from proxy.core.bucket import Limited
-from proxy.errors import RateLimited, Refusal
+from proxy.errors import CallError, RateLimited, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,9 +63,9 @@ class RateLimit:
             else:
                 self._allowed.value += 1
             return await send(attempt)
-        except (Refusal, CancelledError):
-            if attempt.sent_at is None:  # nothing was spent: and a queue of agents that left must delay nobody
-                bucket.give_back()
+        except (CallError, CancelledError) as error:
+            if attempt.sent_at is None and not isinstance(error, UpstreamError):
+                bucket.give_back()  # nothing was spent: and a queue of agents that left must delay nobody
             raise
 
     async def _delay(self, exchange: Exchange, seconds: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from proxy.core.timeouts import Timeouts
-from proxy.errors import ConnectionReset, RateLimited
+from proxy.errors import ConnectionReset, PlaceholderMisused, RateLimited
 from proxy.model import Ending
 from tests.policies.conftest import OpenShop
 from tests.support.caching import ETAG, FRESH, UNCACHED, Failing, Shop, Torrent, aged, flows, whole
@@ -49,6 +49,14 @@ async def test_after_a_failure_the_next_read_is_a_new_call(shop: OpenShop) -> No
     at = shop(fails(ConnectionReset(), after=1.0), ONE)
     assert [(await each).status for each in (at.ask(), at.ask())] == [502, 502]
     assert [(await each).body for each in (at.ask(), at.ask())] == [b"one", b"one"]
+    assert at.vendor.calls == 2
+
+
+async def test_a_fault_in_the_first_request_is_its_own(shop: OpenShop) -> None:
+    """Whoever waits for it may have asked without that fault, and goes by itself."""
+    at = shop(fails(PlaceholderMisused(), after=1.0, sent=False), TWO)
+    first, second = at.ask(), at.ask()
+    assert ((await first).reason, (await second).body) == ("placeholder_misused", b"two")
     assert at.vendor.calls == 2
 
 

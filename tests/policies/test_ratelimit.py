@@ -11,7 +11,7 @@ from proxy.clock import Clock
 from proxy.core.bucket import RateSettings
 from proxy.core.retry import RetrySettings
 from proxy.core.timeouts import Timeouts
-from proxy.errors import ConnectionReset, PoolExhausted, RateLimited
+from proxy.errors import CallError, ConnectionReset, EgressDenied, PlaceholderMisused, PoolExhausted, RateLimited
 from tests.support.script import Rig, Script, answers, fails, hangs
 
 
@@ -89,10 +89,11 @@ async def test_every_attempt_spends_a_token(rig: Rig, clock: Clock) -> None:
     assert await rig.call(proceed) == "rate_limited"
 
 
-async def test_a_refusal_further_in_gives_the_token_back(rig: Rig, clock: Clock) -> None:
+@pytest.mark.parametrize("error", [PoolExhausted(), PlaceholderMisused(), EgressDenied()])
+async def test_a_refusal_further_in_gives_the_token_back(rig: Rig, clock: Clock, error: CallError) -> None:
     """Nothing was sent, so nothing is spent."""
-    proceed = rig.link(Script(clock, fails(PoolExhausted(), sent=False), answers()), rate_limit=limit())
-    assert [await rig.call(proceed), await rig.call(proceed)] == ["pool_exhausted", 200]
+    proceed = rig.link(Script(clock, fails(error, sent=False), answers()), rate_limit=limit())
+    assert [await rig.call(proceed), await rig.call(proceed)] == [error.reason, 200]
 
 
 async def test_an_error_of_the_upstream_keeps_the_token(rig: Rig, clock: Clock) -> None:
