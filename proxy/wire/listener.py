@@ -153,9 +153,9 @@ class Listener:
 
     async def open(self, host: str, port: int) -> int:
         """Listen for agents that know us; returns the port. Raises OSError."""
-        bound = await self._listen(lambda: AgentConnection(self), host, port)
+        await self._listen(lambda: AgentConnection(self), host, port)
         self.clock.spawn(self._sweep(), "sweep of idle connections")
-        return bound
+        return self.port
 
     async def open_transparent(self, host: str, port: int) -> int:
         """Listen for connections that are redirected here; returns the port. Raises OSError."""
@@ -181,6 +181,12 @@ class Listener:
             now = self.clock.now()
             for connection in [each for each in (*self._connections, *self._excess) if each.deadline <= now]:
                 connection.expire()
+
+    @property
+    def port(self) -> int:
+        """Where agents that know us connect."""
+        port: int = self._servers[0].sockets[0].getsockname()[1]
+        return port
 
     @property
     def busy(self) -> int:

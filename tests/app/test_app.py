@@ -25,18 +25,11 @@ from proxy.core.breaker import State
 from tests.app.conftest import Starts, Writes
 
 
-def agent_port(app: App) -> int:
-    server = app.listener._server
-    assert server is not None
-    port: int = server.sockets[0].getsockname()[1]
-    return port
-
-
 async def ask(app: App, path: str, **headers: str) -> tuple[int, str]:
     """One call of an agent's, on its own connection."""
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{agent_port(app)}{path}", headers=headers) as response,
+        session.get(f"http://127.0.0.1:{app.listener.port}{path}", headers=headers) as response,
     ):
         return response.status, await response.text()
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import Loop, Unsupported
+from proxy.errors import Loop
 from proxy.model import Request
 from proxy.wire.framing import CHUNKED
 from proxy.wire.head import Malformed
-from proxy.wire.incoming import read_request
+from proxy.wire.incoming import read_request, split_authority
 
 FRAGMENTS = [
     b"GET ", b"POST ", b"/", b"*", b"http://a", b" HTTP/1.1", b" HTTP/1.0", b"\r\n", b"Host: a", b"Host:", b"Via: me",
@@ -45,12 +45,14 @@ def test_a_plain_request() -> None:
         (b"http://b?y", b"b", b"/?y"),
         (b"http://b?y/z?w", b"b", b"/?y/z?w"),
         (b"http://[::1]:80/", b"[::1]:80", b"/"),
+        (b"https://b/x", b"b", b"/x"),
     ],
 )
 def test_absolute_targets(target: bytes, host: bytes, path: bytes) -> None:
     """The host in the target is the host; Host is not looked at (RFC 9112, 3.2.2)."""
     request = read(b"Host: a", start=b"GET " + target + b" HTTP/1.1")
     assert (request.host, request.target) == (host, path)
+    assert request.forward == target.partition(b":")[0].lower()
 
 
 @pytest.mark.parametrize("host", [b"a", b"a:1", b"a.b-c_d~e", b"127.0.0.1:80", b"[::1]", b"[::1]:65535", b"", b"a:"])
@@ -122,10 +124,29 @@ def test_loops(via: bytes) -> None:
         read(b"Host: a", via)
 
 
-def test_connect() -> None:
-    """CONNECT is not served."""
-    with pytest.raises(Unsupported):
-        read(b"Host: a:1", start=b"CONNECT a:1 HTTP/1.1")
+@pytest.mark.parametrize(
+    ("target", "authority"),
+    [
+        (b"a:1", ("a", 1)),
+        (b"A.b.:65535", ("a.b", 65535)),
+        (b"127.0.0.1:443", ("127.0.0.1", 443)),
+        (b"[::1]:80", ("::1", 80)),
+    ],
+)
+def test_connect(target: bytes, authority: tuple[str, int]) -> None:
+    """The target of a CONNECT is a host with its port, whatever Host says (RFC 9112, 3.2.3)."""
+    request = read(b"Host: other", start=b"CONNECT " + target + b" HTTP/1.1")
+    assert (request.forward, request.host) == (b"connect", target)
+    assert split_authority(request.target) == authority
+
+
+@pytest.mark.parametrize(
+    "target", [b"a", b"a:", b":1", b"a:0", b"a:65536", b"a:1/", b"http://a:1", b"u@a:1", b"::1:80", b"a:1:2", b"*"]
+)
+def test_a_connect_to_anything_else(target: bytes) -> None:
+    """A target that is not host:port has no meaning that is certain."""
+    with pytest.raises(Malformed):
+        read(b"Host: a", start=b"CONNECT " + target + b" HTTP/1.1")
 
 
 @given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=6), max_size=12).map(b"".join))
@@ -134,6 +155,6 @@ def test_any_head_is_read_or_refused(head: bytes) -> None:
     head = head.split(b"\r\n\r\n")[0]
     try:
         request = read_request(head + b"\r\n\r\n", len(head), b"me")
-    except (Malformed, Loop, Unsupported):
+    except (Malformed, Loop):
         return
-    assert request.target.startswith((b"/", b"*"))
+    assert request.forward == b"connect" or request.target.startswith((b"/", b"*"))

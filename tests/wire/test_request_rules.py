@@ -91,7 +91,7 @@ AMBIGUOUS: dict[str, bytes] = {
     "Host with a space": head(b"Host: a b"),
     "Host with a bad port": head(b"Host: a:8o"),
     "Host with a broken address": head(b"Host: [::1"),
-    "an absolute target of another scheme": head(b"Host: a", start=b"GET https://a/x HTTP/1.1"),
+    "an absolute target of another scheme": head(b"Host: a", start=b"GET ftp://a/x HTTP/1.1"),
     "an absolute target without a host": head(b"Host: a", start=b"GET http:///x HTTP/1.1"),
     "an absolute target with a user": head(b"Host: a", start=b"GET http://u@a/x HTTP/1.1"),
     "a target that is neither a path nor a URL": head(b"Host: a", start=b"GET x HTTP/1.1"),
