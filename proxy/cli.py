@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy import __version__
-from proxy.agent.commands import add_ca, add_env
+from proxy.agent.commands import add_ca, add_doctor, add_env, add_redirect
 from proxy.command import (
     FAILED,
     INTERRUPTED,
@@ -136,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_explain,
         _add_schema,
         add_env,
+        add_doctor,
+        add_redirect,
         add_ca,
         _add_demo,
         _add_version,

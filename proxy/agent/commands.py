@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy.agent.variable import FORMATS
-from proxy.command import OK, Failure, add, add_config, load, os_failure
+from proxy.command import FAILED, OK, Failure, add, add_config, duration, load, os_failure
 
 if TYPE_CHECKING:
     from proxy.command import Commands
@@ -91,6 +93,106 @@ def _address(text: str) -> Address:
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return Address(host.strip("[]"), int(port))
+
+
+# --- backstay doctor ---------------------------------------------------------------------------------
+
+
+def add_doctor(commands: Commands) -> None:
+    """``backstay doctor``."""
+    text = (
+        "prove that an agent's calls are caught, trusted and allowed\n\n"
+        "Run it where the agent runs: with its variables, in its network namespace, as its user. Says what is wrong\n"
+        "and what to do about it, host by host; vendors are not called. Exit code 0 if all is well, else 1; a\n"
+        "warning is no failure."
+    )
+    parser = add(
+        commands, "doctor", _doctor, text, "backstay doctor backstay.yaml", "backstay doctor backstay.yaml --json"
+    )
+    add_config(parser)
+    parser.add_argument(
+        "--timeout", type=duration(0.1), default=5.0, metavar="SECONDS", help="for each step (default: %(default)gs)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from proxy.agent.doctor import examine
+    from proxy.agent.findings import as_object, as_text, is_well
+
+    findings = list(examine(load(options.config, afar=True), os.environ, options.timeout))
+    print(json.dumps(as_object(findings), indent=2) if options.json else as_text(findings))
+    return OK if is_well(findings) else FAILED
+
+
+# --- backstay redirect -------------------------------------------------------------------------------
+
+
+def add_redirect(commands: Commands) -> None:
+    """``backstay redirect``."""
+    text = (
+        "send all connections of an agent to listen.transparent\n\n"
+        "The rules are for the network namespace that the agent and Backstay share (a pod): new TCP connections of\n"
+        "every user but Backstay's own are redirected, HTTP/3 is refused so that clients fall back. Wants root\n"
+        "(NET_ADMIN) to apply and to remove them; an init container does it before the agent starts."
+    )
+    examples = (
+        "backstay redirect backstay.yaml --uid 65532 --print",
+        "backstay redirect --uid 65532 --port 7071 --exclude-port 5432 --apply",
+        "backstay redirect --remove",
+    )
+    parser = add(commands, "redirect", _redirect, text, *examples)
+    parser.add_argument(
+        "config",
+        type=Path,
+        nargs="*",
+        metavar="CONFIG",
+        help="whose listen.transparent is meant, if --port is not given",
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    for action, does in (("print", "print the rules"), ("apply", "apply them"), ("remove", "remove them")):
+        what.add_argument(f"--{action}", dest="action", action="store_const", const=action, help=does)
+    parser.add_argument("--uid", type=int, metavar="UID", help="the user id that Backstay runs as: its traffic passes")
+    parser.add_argument("--port", type=int, metavar="PORT", help="of listen.transparent")
+    parser.add_argument(
+        "--exclude-port", type=int, action="append", default=[], metavar="PORT", help="not redirected; may be repeated"
+    )
+    parser.add_argument(
+        "--exclude-network", action="append", default=[], metavar="CIDR", help="not redirected; may be repeated"
+    )
+    parser.add_argument("--tool", metavar="TOOL", help="nft, iptables, iptables-legacy or iptables-nft")
+    parser.add_argument("--force", action="store_true", help="permit a UID of 0, and with it whatever root sends")
+
+
+def _redirect(options: argparse.Namespace) -> int:
+    from proxy.agent.redirect import main
+
+    port = 0 if options.action == "remove" else _transparent_port(options)
+    try:
+        said = main(
+            action=options.action,
+            uid=options.uid,
+            port=port,
+            exclude_ports=options.exclude_port,
+            exclude_networks=options.exclude_network,
+            tool=options.tool,
+            force=options.force,
+        )
+    except OSError as error:
+        raise os_failure(error) from None
+    print(said)
+    return OK
+
+
+def _transparent_port(options: argparse.Namespace) -> int:
+    if options.port is not None:
+        return int(options.port)
+    listen = load(options.config, afar=True).listen.transparent if options.config else None
+    if listen is None or listen.port == 0:
+        raise Failure(
+            "backstay: where to is not said: give --port, or a CONFIG that has listen.transparent with a port"
+        )
+    return listen.port
 
 
 # --- backstay ca -------------------------------------------------------------------------------------

@@ -27,8 +27,11 @@ class Backstand:
         self.authority.publish(folder / "trust")
         self.trust = folder / "trust"
         self.calls: list[str] = []
-        self.apis: dict[str, str] = {}  # host: name of its api
+        self.apis: dict[str, str | None] = {}  # host: name of its api
         self.tunnelled: set[str] = set()  # hosts that are signed for by somebody else
+        self.denied: set[str] = {DENIED}
+        self.reason = "egress_denied"
+        self.silent = False
         self._other = Authority.load(folder / "other", wall)
         self._wall = wall
         self._folder = folder
@@ -37,11 +40,17 @@ class Backstand:
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with contextlib.suppress(OSError, ValueError):
-                    backstand.serve(self.request)
+                    backstand.receive(self.request)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
+
+    def forget(self) -> None:
+        """As it was before the test."""
+        self.calls.clear()
+        self.apis, self.tunnelled, self.denied = {}, set(), {DENIED}
+        self.reason, self.silent = "egress_denied", False
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Backstand]:
@@ -53,6 +62,14 @@ class Backstand:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+
+    def receive(self, connection: socket.socket) -> None:
+        """A connection to a proxy; or, in TLS, one that was redirected here on its way to this machine."""
+        if connection.recv(1, socket.MSG_PEEK) != b"\x16":
+            self.serve(connection)
+            return
+        with self._context("localhost").wrap_socket(connection, server_side=True) as secure:
+            self.serve(secure, "localhost")
 
     def serve(self, connection: socket.socket, host: str = "") -> None:
         """One connection, or what is inside a tunnel to ``host``."""
@@ -73,8 +90,8 @@ class Backstand:
 
     def _tunnel(self, connection: socket.socket, target: str) -> None:
         host = target.rpartition(":")[0].strip("[]")
-        if host == DENIED:
-            answer = json.dumps({"reason": "egress_denied", "detail": "metadata"}).encode()
+        if host in self.denied:
+            answer = json.dumps({"reason": self.reason, "detail": "because"}).encode()
             connection.sendall(_head("403 Forbidden", {}, answer) + answer)
             return
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -95,8 +112,8 @@ class Backstand:
 
     def _answer(self, method: str, target: str, fields: dict[str, str], host: str, body: bytes) -> tuple[str, bytes]:
         """``host``: of the tunnel; the target's, if it is none."""
-        host = host or target.removeprefix("http://").partition("/")[0]
-        if fields.get("max-forwards") == "0":
+        host = host or fields["host"].partition(":")[0] + target.partition("//")[0].rstrip("/").removeprefix("http:")
+        if fields.get("max-forwards") == "0" and not self.silent:
             said = {"by": "backstay", "version": "0", "api": self.apis.get(host), "route": None}
             return "200 OK\r\nBackstay-Outcome: max_forwards", json.dumps(said).encode()
         return "200 OK", json.dumps({"method": method, "target": target, "length": len(body)}).encode()
