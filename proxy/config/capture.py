@@ -103,12 +103,6 @@ class _Checker:
         given = self._document.tls_intercept
         if given is None or self._is_broken("tls_intercept"):
             return
-        relative = [key for key, folder in given if not folder.startswith("/")]
-        for key in relative:
-            place = self._at("tls_intercept", key)
-            self._add(place, f"{display(place.node)} is not an absolute path", "write it with a slash first")
-        if relative:
-            return
         ca_dir, trust_dir = (PurePath(os.path.realpath(folder)) for folder in (given.ca_dir, given.trust_dir))
         if ca_dir == trust_dir:
             self._same("ca_dir and trust_dir are the same folder")

@@ -320,6 +320,12 @@ ADDRESS: Final = Kind(
 )
 TEXT: Final = _pattern("text", r"[^\x00-\x1f\x7f]+", "text", "write some text; put what looks like a number in quotes")
 PATH: Final = replace(TEXT, name="path of a file")
+FOLDER: Final = _pattern(
+    "path of a folder",
+    r"/[^\x00-\x1f\x7f]*",
+    "the path of a folder",
+    "write it with a slash first: /path/of/the/folder",
+)
 NAME: Final = _pattern("name", _NAME, "a name", "use lower-case letters, digits, - and _, 63 at most")
 URL: Final = Kind(
     "url", urls.read_url, SplitResult.geturl, ({"type": "string", "pattern": r"^[hH][tT][tT][pP][sS]?://[^\s?#@]+$"},)

@@ -20,9 +20,11 @@ _ROOM = kinds.SIZE.above(1 << 20, "write 1MiB or more", also_equal=True)
 class Listen(Model):
     """The addresses that Backstay listens at."""
 
-    agent: Annotated[_Address, kinds.ADDRESS] = setting("127.0.0.1:7070", "The agent's traffic.")
+    agent: Annotated[_Address, kinds.ADDRESS] = setting(
+        "127.0.0.1:7070", "The agent's traffic: by mount and by Host, and as its forward proxy, with CONNECT."
+    )
     transparent: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
-        "off", "Redirected connections; `backstay redirect` makes the rules."
+        "off", "Connections that were redirected here; `backstay redirect` makes the rules for that."
     )
     metrics: Annotated[_Address | None, kinds.ADDRESS.off()] = setting(
         "0.0.0.0:9464", "/metrics, /healthz and /readyz; open."
@@ -90,39 +92,40 @@ class Log(Model):
 
 
 class Egress(Model):
-    """What may be reached: by forward proxy and CONNECT, by redirected connections, and by Backstay itself for an api.
+    """What may be reached: through the forward proxy and CONNECT, by redirected connections, by Backstay for an api.
 
-    Names are resolved by Backstay, their addresses judged, and exactly those connected to. An entry is a host, or
-    `*.example` for all names below it; an address or a network; with `:port`, it holds for that port alone. What is
-    denied here is denied to apis, too. Next come metadata addresses of clouds, which only an entry of `allow` that is
-    that very address opens; then `allow`, the hosts of apis, private networks, and `unlisted` for the rest.
+    An entry of a list is a host, or `"*.example.com"` for all names below it; an address or a network; with `:PORT` it
+    is for that port alone. Names are resolved by Backstay, each address is judged, and one that passed is connected to.
+    The first of these decides: Backstay's own listeners are denied; so are metadata services, unless `allow` has that
+    very address; then come `deny`, `allow`, apis (allowed), `private_networks`, `unlisted`. docs/egress.md says more.
     """
 
     unlisted: Annotated[str, kinds.words("allow", "report", "deny")] = setting(
-        "allow", "What becomes of hosts that neither an api nor a rule names; `report` allows and logs them."
+        "allow", "What becomes of the rest, which neither an api nor a rule names; `report` allows it, and logs it."
     )
     private_networks: Annotated[str, kinds.words("auto", "allow", "deny")] = setting(
         "auto",
-        "Private, loopback and link-local addresses; `auto` denies them to whoever names a host (forward proxy, "
-        "CONNECT) and allows them to redirected connections.",
+        "Addresses that are none of the public internet: `auto` denies them to the forward proxy and CONNECT, `deny` "
+        "to redirected connections, too.",
     )
-    allow: list[Annotated[Pattern, kinds.DESTINATION]] = setting([], "What is allowed, whatever is said above.")
-    deny: list[Annotated[Pattern, kinds.DESTINATION]] = setting([], "What is denied, to apis, too.")
+    allow: list[Annotated[Pattern, kinds.DESTINATION]] = setting([], "What may be reached, private or not.")
+    deny: list[Annotated[Pattern, kinds.DESTINATION]] = setting([], "What may not, though `allow` or an api names it.")
     pass_through: list[Annotated[Pattern, kinds.NAMES]] = setting(
-        [], "Hosts whose TLS is not intercepted, though an api names them: clients that pin a certificate need it."
+        [], "Hosts whose TLS is not intercepted though they are an api's, for clients that trust one certificate only."
     )
 
 
 class TlsIntercept(Model):
-    """Interception of the agent's TLS to the hosts of apis; `{}` is on, with these folders.
+    """Interception of the agent's TLS to the hosts of apis: `{}` is on, with these folders.
 
-    The agent mounts `trust_dir` to trust the authority whose key is in `ca_dir`, which it must never see.
+    The agent mounts `trust_dir`, and nothing else: whoever has the key in `ca_dir` can pose as any host to it.
     """
 
-    ca_dir: Annotated[str, kinds.PATH] = setting(
-        "/var/lib/backstay/ca", "Holds the key of the authority, made at the first start, if it is not there."
+    ca_dir: Annotated[str, kinds.FOLDER] = setting(
+        "/var/lib/backstay/ca",
+        "Has the key of the authority and its certificate; made at the first start, if not given.",
     )
-    trust_dir: Annotated[str, kinds.PATH] = setting(
+    trust_dir: Annotated[str, kinds.FOLDER] = setting(
         "/var/run/backstay/trust",
-        "Gets what the agent has to trust: `ca.crt`, and with the system's roots `ca-bundle.crt`.",
+        "Gets what the agent has to trust: `ca.crt`, and `ca-bundle.crt` with the system's roots besides.",
     )

@@ -330,10 +330,11 @@ class Api(Policies):
     tls: Tls = part(Tls, "TLS to the upstream.")
     connections: Connections = part(Connections, "The pool of connections.")
     upstream_proxy: Annotated[UpstreamProxy | str, kinds.PROXY.off("off")] | None = setting(
-        None, "A proxy of its own on the way out, or `off` for none; that of all, if absent."
+        None, "Another proxy for this one, or `off` to go there directly; if absent, that of all."
     )
     credentials: dict[str, Credential] = setting(
-        {}, "What Backstay sets on its calls, by the name of the field, or `query:NAME`, so that the agent need not."
+        {},
+        "What Backstay sets on its calls, so that the agent need not have it: by the name of a field, or `query:NAME`.",
     )
     routes: list[Route] = setting([], "Overrides for some calls.")
 
@@ -356,6 +357,6 @@ class Document(Model):
         "A proxy on Backstay's own way out, `http://[user:password@]host:port`; for apis, too, unless they differ.",
     )
     egress: Egress = part(Egress, "What may be reached.")
-    tls_intercept: Annotated[TlsIntercept | None, Switch()] = setting("off", "Interception of the agent's TLS.")
+    tls_intercept: Annotated[TlsIntercept | None, Switch()] = setting("off", "Interception of the agent's TLS to apis.")
     defaults: Policies = part(Policies, "Policies that every api starts from.")
     apis: dict[str, Api] = Field(default_factory=dict, description="The APIs that the agent calls, by name.")

@@ -32,16 +32,16 @@ class Connections(Model):
 
 
 class Credential(Model):
-    """A field of the header, or with `query:NAME` a parameter of the query, that Backstay sets on each call of the api.
+    """A field, or with `query:NAME` a parameter of the query, that Backstay sets on each call of the api.
 
-    The agent need not have it. Where a client insists on one, it gets the placeholder: on its way to this api, and
-    nowhere else, it is exchanged for the secret. A call that would take it to another host is refused (403).
+    It takes the place of what the agent sends under that name. Where the agent sends the placeholder elsewhere in the
+    header or in the query, the secret (without `Bearer` or the like) takes its place there. On its way to another host,
+    a placeholder is stopped: 403.
     """
 
     value: Annotated[str, kinds.SECRET] = needed(
-        "The value, as `Bearer ${file:/secrets/key}` for `authorization`; never shown. A file is read again when it "
-        "changes."
+        "What is sent, such as `Bearer ${file:/secrets/key}`; never shown, and read again when the file changes."
     )
     placeholder: Annotated[str, kinds.STAND_IN] | None = setting(
-        None, "What the agent may hold in its place: 8 to 128 letters, digits, `-` and `_`, found nowhere else."
+        None, "What the agent may hold instead: 8 to 128 letters, digits, `-` and `_`, which are found nowhere else."
     )

@@ -67,12 +67,12 @@ def test_entries_that_mean_something(lists: str, loads: Callable[[str], object])
 @pytest.mark.parametrize(
     ("folders", "message"),
     [
-        ("{ca_dir: ca}", "ca_dir: 'ca' is not an absolute path; write it with a slash first"),
+        ("{ca_dir: ca}", "ca_dir: 'ca' is not the path of a folder; write it with a slash first"),
         ("{ca_dir: /a/b, trust_dir: /a/./b/}", "trust_dir: ca_dir and trust_dir are the same folder: the agent mounts"),
         ("{ca_dir: /a/b, trust_dir: /a}", "trust_dir: one of ca_dir and trust_dir is within the other: the agent"),
         ("{ca_dir: /a, trust_dir: /a/b}", "trust_dir: one of ca_dir and trust_dir is within the other: the agent"),
         ("{ca_dir: /var/run/backstay/trust/ca}", "ca_dir: one of ca_dir and trust_dir is within the other: the agent"),
-        ("{ca_dir: /, trust_dir: [x]}", "trust_dir: a list is not text; write some text"),
+        ("{ca_dir: /, trust_dir: [x]}", "trust_dir: a list is not the path of a folder; write it"),
         ("on", ": 'on' is not a mapping of keys; write the keys below it, indented"),
     ],
 )

@@ -92,6 +92,7 @@ def test_it_accepts_the_examples(path: Path) -> None:
         "version: 1\negress: {unlisted: off}\napis: {x: {url: http://x}}",
         "version: 1\negress: {allow: ['http://x/']}\napis: {x: {url: http://x}}",
         "version: 1\negress: {pass_through: ['x:1']}\napis: {x: {url: http://x}}",
+        "version: 1\ntls_intercept: {ca_dir: ca}\napis: {x: {url: http://x}}",
         "version: 1\ntls_intercept: true\napis: {x: {url: http://x}}",
     ],
 )
