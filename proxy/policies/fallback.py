@@ -13,7 +13,7 @@ from proxy.core import fallback as rules
 from proxy.core.fallback import ServeStale, Static, ToApi
 from proxy.core.retry import RetrySettings, forbid_repeats, safe_to_resend
 from proxy.core.retry_after import retry_after
-from proxy.errors import CallError
+from proxy.errors import CallError, EgressDenied, PlaceholderMisused
 from proxy.model import Effect, Verdict
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Where the route retries, its own replay_body holds: it is asked for later, and the last word counts.
 _REPLAY_BODY: Final = RetrySettings().replay_body
+_OF_ITS_PLACE: Final = (EgressDenied, PlaceholderMisused)  # the call was right where the agent made it
 _OF_NO_USE: Final = frozenset({Verdict.FAILURE, Verdict.THROTTLED})  # an api that was asked instead did nothing
 
 
@@ -153,7 +154,7 @@ class Fallback:
             if _unknown(branch):
                 _doubt(exchange)
                 raise
-            if not error.replaceable:
+            if not error.replaceable and not isinstance(error, _OF_ITS_PLACE):
                 raise
             return None
         finally:

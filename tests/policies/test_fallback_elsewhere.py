@@ -12,7 +12,7 @@ from proxy.clock import Clock
 from proxy.core.fallback import ServeStale, ToApi
 from proxy.core.retry import RetrySettings
 from proxy.core.timeouts import Timeouts
-from proxy.errors import BodyTooLarge, CircuitOpen, Internal
+from proxy.errors import BodyTooLarge, CircuitOpen, EgressDenied, Internal, PlaceholderMisused
 from proxy.model import Ending, Headers, Response
 from tests.support.fallback import BACKUP, DOWN, LOST, SORRY, UNREACHED, Route
 from tests.support.script import Flow, Rig, answers, fails, hangs, streams
@@ -46,7 +46,17 @@ async def test_an_answer_is_held_until_another_is_in_hand(rig: Rig, clock: Clock
     assert flow.abandoned
 
 
-@pytest.mark.parametrize("failed", [LOST, answers(502), answers(429), fails(CircuitOpen(), sent=False)])
+@pytest.mark.parametrize(
+    "failed",
+    [
+        LOST,
+        answers(502),
+        answers(429),
+        fails(CircuitOpen(), sent=False),
+        fails(PlaceholderMisused(), sent=False),  # the agent's placeholder is for the api that it called
+        fails(EgressDenied(), sent=False),
+    ],
+)
 async def test_an_api_that_cannot_help_either_is_passed_over(rig: Rig, failed: Act) -> None:
     """An error, a failure, or an api that will not: the next on the list is tried."""
     others = {"backup": failed, "third": answers(200, body=b"third")}
