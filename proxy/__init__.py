@@ -2,7 +2,8 @@
 
 The life of a request, and where to read on:
 
-1.  The agent connects; ``wire/listener.py`` counts the connection, ``wire/server.py`` owns it.
+1.  The agent connects; ``wire/listener.py`` counts the connection, ``wire/server.py`` owns it. One that was caught
+    (CONNECT, redirected) is looked at by ``wire/capture.py`` first, and becomes one of these, or a ``wire/relay.py``.
 2.  ``wire/head.py`` and ``wire/framing.py`` parse the request, or refuse what is ambiguous.
 3.  ``runtime.py`` asks ``core/routing.py`` whose it is, and gets the chain that was linked for its route.
 4.  ``policies/observe.py`` starts its clock: every request ends in one outcome, one sample, one log line.
