@@ -33,6 +33,8 @@ class Backstand:
         self.reason = "egress_denied"
         self.silent = False
         self._other = Authority.load(folder / "other", wall)
+        self.other = folder / "other.crt"  # who signs for those
+        self.other.write_bytes(self._other.pem)
         self._wall = wall
         self._folder = folder
         backstand = self

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CA = os.environ.get("BACKSTAY_CA", "")
 _PROXIES = [name for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY") if os.environ.get(name)]
+_SAID: set[str] = set()
 
 
 def _trust(ssl: Any) -> None:
@@ -113,7 +114,10 @@ def _attempt(change: Any, *args: Any) -> None:
     try:
         change(*args)
     except Exception as error:  # noqa: BLE001  the program goes on, whatever is wrong here
-        sys.stderr.write(f"backstay: shim: {change.__name__}: {error!r}\n")
+        line = f"backstay: shim: {change.__name__}: {error!r}\n"
+        if line not in _SAID:
+            _SAID.add(line)
+            sys.stderr.write(line)
 
 
 if __name__ == "sitecustomize":
