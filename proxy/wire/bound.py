@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.errors import Unsupported
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,8 +58,8 @@ class BoundDoor:
 
     def connect(self, connection: AgentConnection, request: Request, early: bytes) -> None:
         """See server.Door: a tunnel within a tunnel is for nobody here."""
-        del connection, early
-        self.route(request)
+        del connection, request, early
+        raise Unsupported("A tunnel within a tunnel is not served here.")
 
     def rejected(self, error: CallError, method: bytes) -> None:
         """See server.Door."""
