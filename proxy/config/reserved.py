@@ -12,7 +12,6 @@ from typing import Final, TypeAlias
 
 from proxy.config.document import Mapping, Node, Scalar, display, walk
 from proxy.config.problems import Mark, Problems
-from proxy.config.units import is_off
 
 Path: TypeAlias = tuple[str, ...]
 REFUSAL: Final = "not available in this version"
@@ -22,11 +21,6 @@ _SCOPES: Final[tuple[Path, ...]] = (("defaults",), ("apis", "*"), ("apis", "*", 
 def _any(node: Node) -> bool:
     del node
     return True
-
-
-def _on(node: Node) -> bool:
-    """``off`` says what this version does."""
-    return not (isinstance(node, Scalar) and (node.value is None or is_off(node.value)))
 
 
 def _word(word: str) -> Callable[[Node], bool]:
@@ -41,8 +35,8 @@ _POLICY_KEYS: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
     (("rate_limit", "store"), _word("shared")),
     (("timeout", "first_byte"), _word("adaptive")),
 )
-_REFUSED: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = (
-    *((scope + path, refused) for scope, (path, refused) in product(_SCOPES, _POLICY_KEYS)),
+_REFUSED: Final[tuple[tuple[Path, Callable[[Node], bool]], ...]] = tuple(
+    (scope + path, refused) for scope, (path, refused) in product(_SCOPES, _POLICY_KEYS)
 )
 
 
@@ -64,8 +58,4 @@ def _said(refused: Callable[[Node], bool], key: str, mark: Mark, node: Node) -> 
     """A key is refused where it stands, a value where it does."""
     if refused is _any:
         return mark, repr(key), "remove it"
-    return (
-        node.mark,
-        display(node),
-        "remove it, or write off" if refused is _on else "remove it, or choose another value",
-    )
+    return node.mark, display(node), "remove it, or choose another value"
