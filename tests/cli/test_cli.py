@@ -152,7 +152,9 @@ def test_wrong_usage_is_2(argv: Sequence[str], capsys: pytest.CaptureFixture[str
     assert "usage: backstay" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "check", "explain", "schema", "demo", "version"])
+@pytest.mark.parametrize(
+    "command", ["run", "check", "explain", "schema", "env", "doctor", "redirect", "ca", "demo", "version"]
+)
 def test_help_of_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """People copy examples."""
     with pytest.raises(SystemExit) as exit_:
