@@ -1,17 +1,20 @@
 r"""A small proxy as companies put before the Internet: CONNECT, absolute-form, Basic. For tests of ways out.
 
-proxy = await CorporateProxy.start(authorization=b"Basic dTpw")
+proxy = await CorporateProxy.start(authorization=b"Basic dTpw", to={b"vendor.test": vendor.port})
 ...
-assert proxy.heads == [b"CONNECT 127.0.0.1:443 HTTP/1.1\r\n..."]
+assert proxy.heads == [b"CONNECT vendor.test:443 HTTP/1.1\r\n..."]
 await proxy.stop()
 
-``to`` sends everything to another address than the one that was asked for, as if the name had been resolved there.
+``to`` has the ports on loopback of the hosts that this proxy knows.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 from tests.support.raw import End, Vendor
 
@@ -23,14 +26,14 @@ DENIED: Final = (
 class CorporateProxy:
     """See the module."""
 
-    def __init__(self, authorization: bytes | None, to: tuple[str, int] | None) -> None:
+    def __init__(self, authorization: bytes | None, to: Mapping[bytes, int]) -> None:
         self._authorization = authorization
         self._to = to
         self.heads: list[bytes] = []
         self._listener: Vendor
 
     @classmethod
-    async def start(cls, *, authorization: bytes | None = None, to: tuple[str, int] | None = None) -> CorporateProxy:
+    async def start(cls, *, authorization: bytes | None = None, to: Mapping[bytes, int]) -> CorporateProxy:
         proxy = cls(authorization, to)
         proxy._listener = await Vendor.start(proxy._serve)
         return proxy
@@ -60,9 +63,7 @@ class CorporateProxy:
             await self._forward(end, message.head, message.body)
 
     async def _open(self, authority: bytes) -> End:
-        host, _, port = authority.decode().rpartition(":")
-        to = self._to or (host.strip("[]"), int(port))
-        return End(*await asyncio.open_connection(*to))
+        return End(*await asyncio.open_connection("127.0.0.1", self._to[authority.partition(b":")[0]]))
 
     async def _forward(self, end: End, head: bytes, body: bytes) -> None:
         line, _, fields = head.partition(b"\r\n")
@@ -70,7 +71,7 @@ class CorporateProxy:
         assert target.startswith(b"http://")
         authority, slash, path = target.removeprefix(b"http://").partition(b"/")
         kept = [each for each in fields.split(b"\r\n") if not each.lower().startswith(b"proxy-")]
-        origin = await self._open(authority if b":" in authority else authority + b":80")
+        origin = await self._open(authority)
         try:
             await origin.send(b"%b %b %b\r\n%b%b" % (method, (slash or b"/") + path, version, b"\r\n".join(kept), body))
             answer = await origin.message(bodiless=method == b"HEAD")
@@ -96,3 +97,19 @@ async def _pump(source: End, sink: End) -> None:
         await sink.writer.drain()
     if sink.writer.can_write_eof():
         sink.writer.write_eof()
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[CorporateProxy]:
+    """A proxy in a thread of its own, for tests of the real process. ``options`` are those of ``start``."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    proxy = asyncio.run_coroutine_threadsafe(CorporateProxy.start(**options), loop).result(10)
+    try:
+        yield proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

@@ -73,7 +73,7 @@ class Office:
         """An Upstream for ``vendor.test``; ``more``: what the proxy wants, and ``sent``, what it gets."""
         sent = more.pop("sent", more.get("authorization"))
         self.wire.vendor = vendor = await Vendor.start(script, ssl=server)
-        self.proxy = await CorporateProxy.start(to=("127.0.0.1", vendor.port), **more)
+        self.proxy = await CorporateProxy.start(to={b"vendor.test": vendor.port}, **more)
         way = Way(proxy=UpstreamProxy("127.0.0.1", self.proxy.port, sent))
         self.pools.append(pool_of(self.wire, vendor.port, tls, way=way))
         return Upstream(self.pools[0], b"via", declared_safe=False)
