@@ -279,9 +279,9 @@ class Capture:
             raise ConnectFailed(f"{host}:{port} cannot be reached: {error.strerror or error}.") from None
         relay = Relay(self._clock, listener.scratch, lambda: listener.leave(relay))
         relay.upstream_first = self.opening.other_side_spoke
-        await self._clock.loop.create_connection(lambda: relay.upstream, sock=sock)  # type: ignore[type-var]
         if early:
-            relay.upstream.data_received(early)
+            relay.upstream.data_received(early)  # before it reads on: what it reads comes behind this
+        await self._clock.loop.create_connection(lambda: relay.upstream, sock=sock)  # type: ignore[type-var]
         return relay
 
     def _join(self, handling: str) -> None:

@@ -134,6 +134,19 @@ async def test_a_server_that_speaks_first(wire: Wire) -> None:
     await relayed.over()
 
 
+async def test_what_a_proxy_sent_behind_its_answer_comes_first(wire: Wire) -> None:
+    """Bytes of the upstream that were read before its connection is the relay's."""
+    relayed = Relayed(wire.clock)
+    await relayed.connect_agent(wire)
+    relayed.relay.upstream.data_received(b"first, ")
+    wire.vendor = await Vendor.start(lambda end: end.send(b"then"))
+    await relayed.connect_upstream(wire.vendor.port)
+    relayed.begin()
+    assert await relayed.agent.rest() == b"first, then"
+    relayed.agent.close()
+    await relayed.over()
+
+
 @pytest.mark.both_loops
 @pytest.mark.parametrize("greeting", [b"", b"too many connections"])
 async def test_an_upstream_that_has_ended_before_the_relay_begins(wire: Wire, greeting: bytes) -> None:
