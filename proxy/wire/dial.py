@@ -203,11 +203,11 @@ async def _final_answer(clock: Clock, sock: socket.socket) -> tuple[int, bytes]:
 def refusal(status: int, authority: str, proxy: UpstreamProxy) -> ConnectFailed:
     """What an answer of the proxy's own means for the call, and what is to be done about it."""
     match status:
-        case 407 if proxy.authorization is None:
-            what = "wants credentials (407): write them as upstream_proxy: http://USER:PASSWORD@HOST:PORT"
-        case 407:
-            what = "does not accept the credentials of upstream_proxy (407)"
-        case 401 | 403 | 405:
+        case 401 | 407 if proxy.authorization is None:  # 401: of tinyproxy
+            what = f"wants credentials ({status}): write them as upstream_proxy: http://USER:PASSWORD@HOST:PORT"
+        case 401 | 407:
+            what = f"does not accept the credentials of upstream_proxy ({status})"
+        case 403 | 405:
             what = f"does not allow it ({status}): it has to be told to, or this host needs 'upstream_proxy: off'"
         case _:
             what = f"did not make a connection ({status}); its own log says why"

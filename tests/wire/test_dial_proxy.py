@@ -77,6 +77,7 @@ async def test_a_tunnel_that_is_made(wire: Wire, pieces: Sequence[bytes], early:
     [
         (407, None, r"wants credentials \(407\): write them as upstream_proxy: http://USER:PASSWORD@HOST:PORT"),
         (407, b"Basic c2VjcmV0", r"does not accept the credentials of upstream_proxy \(407\)"),
+        (401, b"Basic c2VjcmV0", r"does not accept the credentials of upstream_proxy \(401\)"),
         (403, None, r"does not allow it \(403\): .*'upstream_proxy: off'"),
         (502, None, r"did not make a connection \(502\); its own log says why"),
         (302, None, r"did not make a connection \(302\)"),
