@@ -35,24 +35,29 @@ def publish(trust_dir: Path, ours: Iterable[bytes]) -> None:
     try:
         trust_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
         roots = dict.fromkeys([*_roots(trust_dir), *own])
+        bundle = b"".join(roots)
+        if not (_is_right(trust_dir / BUNDLE, bundle) and (trust_dir / JAVA).is_file()):
+            # It is not the same each time: the bundle stands for it, and so is written after it.
+            replace(trust_dir / JAVA, truststore(roots), 0o644)
+        _put(trust_dir / BUNDLE, bundle)
         _put(trust_dir / CERTIFICATE, b"".join(own))
         _put(trust_dir / WGET, wgetrc(trust_dir / BUNDLE))
-        if _put(trust_dir / BUNDLE, b"".join(roots)) or not (trust_dir / JAVA).is_file():
-            replace(trust_dir / JAVA, truststore(roots), 0o644)
     except OSError as error:
         what = f"{error.strerror}: agents cannot be told whom to trust; let Backstay (user {os.geteuid()}) write there"
         raise AuthorityError(error.errno or errno.EIO, what, str(trust_dir)) from None
 
 
-def _put(path: Path, data: bytes) -> bool:
-    """Whether it had to be written: a file that is right is left alone, agents may watch it."""
-    try:
-        right = path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o644
-    except FileNotFoundError:
-        right = False
-    if not right:
+def _put(path: Path, data: bytes) -> None:
+    """A file that is right is left alone: agents may watch it."""
+    if not _is_right(path, data):
         replace(path, data, 0o644)
-    return not right
+
+
+def _is_right(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data and path.stat().st_mode & 0o777 == 0o644
+    except FileNotFoundError:
+        return False
 
 
 def _roots(trust_dir: Path) -> list[bytes]:

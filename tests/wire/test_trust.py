@@ -149,3 +149,22 @@ def test_nowhere_to_put_it(tmp_path: Path) -> None:
         with pytest.raises(AuthorityError, match=r"agents cannot be told whom to trust; let Backstay .* write") as no:
             publish(trust, [OURS])
         assert no.value.filename == str(trust)
+
+
+def test_a_crash_between_two_forms(trust: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java's is written first: as long as the bundle is not there, the next start does both again."""
+    publish(trust, [OURS])
+    real = os.replace
+
+    def crash(source: Path, target: Path) -> None:
+        if target.name == "ca-bundle.crt":
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            publish(trust, [OTHER])
+    publish(trust, [OTHER])
+    assert bundle(trust) == ROOT + OTHER
+    assert ssl.PEM_cert_to_DER_cert(OTHER.decode()) in (trust / "ca-bundle.p12").read_bytes()
