@@ -19,7 +19,7 @@ from proxy.config.units import UnitError
 from proxy.config.validate import Place, find
 from proxy.core.fallback import RESERVED_FIELDS
 
-_NOT_OURS: Final = RESERVED_FIELDS | {b"expect", b"host", b"proxy-authenticate", b"via"}
+_BACKSTAYS: Final = RESERVED_FIELDS | {b"expect", b"host", b"proxy-authenticate", b"via"}
 _ITS_OWN_KEY: Final = b"proxy-authorization"
 _FORMS: Final = "write a name such as authorization or x-api-key, or query:NAME"
 
@@ -88,7 +88,9 @@ def _complaint(name: str, first: str) -> tuple[str, str] | None:
     if lower == _ITS_OWN_KEY:
         remedy = "write it in upstream_proxy: http://user:password@host:port"
         return f"{name!r} is for a proxy on the way, and not for the api", remedy
-    return (f"{name!r} is for Backstay to say", "remove it") if lower in _NOT_OURS else None
+    if lower in _BACKSTAYS or lower.startswith(b"backstay-"):
+        return f"{name!r} is for Backstay to say", "remove it"
+    return None
 
 
 def _clashes(each: _Given, before: list[_Given], everything: list[_Given]) -> Iterator[str]:

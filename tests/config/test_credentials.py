@@ -51,6 +51,7 @@ def test_they_arrive_in_their_order(loads: Callable[..., Config]) -> None:
         ("transfer-encoding", "'transfer-encoding' is for Backstay to say; remove it"),
         ("connection", "'connection' is for Backstay to say; remove it"),
         ("Backstay-Outcome", "'Backstay-Outcome' is for Backstay to say; remove it"),
+        ("backstay-key", "'backstay-key' is for Backstay to say; remove it"),
         (
             "Proxy-Authorization",
             "'Proxy-Authorization' is for a proxy on the way, and not for the api; write it in upstr",
