@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiofastnet.ssl_transport import SSLTransport_Transport
 
-from proxy.errors import Overloaded
+from proxy.errors import Internal, Overloaded
 from proxy.wire.mint import MintBusy
 from proxy.wire.server import HANDSHAKE_SECONDS
 
@@ -48,7 +48,7 @@ class Interceptor:
         self._said: dict[str, float] = {}  # api -> when its last failure was logged; names are configured ones
 
     async def context(self, name: str) -> ssl.SSLContext:
-        """What proves us to be ``name``. Raises Overloaded."""
+        """What proves us to be ``name``. Raises Overloaded, or Internal: the authority signs nothing for it."""
         context = self._mint.ready(name)
         if context is not None:
             return context
@@ -56,6 +56,8 @@ class Interceptor:
             return await self._mint.context(name)
         except MintBusy:
             raise Overloaded("Too many new hosts are asked for at once.", retry_after=1.0) from None
+        except ValueError as error:
+            raise Internal(f"There is no certificate for {name}: {error}.") from None
 
     def terminate(
         self, transport: asyncio.Transport, context: ssl.SSLContext, early: bytes, connection: AgentConnection

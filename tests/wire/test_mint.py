@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from proxy.clock import Clock
-from proxy.wire.ca import Authority
+from proxy.errors import Internal
+from proxy.wire.ca import LIFE, Authority
+from proxy.wire.intercept import Interceptor
 from proxy.wire.mint import Mint, MintBusy
 from tests.support.authority import DAY, handshake, living_contexts, strict
 
@@ -269,6 +271,15 @@ async def test_what_is_no_name(mint: Mint) -> None:
     assert [type(outcome) for outcome in outcomes] == [ValueError, ValueError, ssl.SSLContext]
     with pytest.raises(ValueError, match="no name of a host"):
         await mint.context("*.example")
+
+
+async def test_an_authority_that_expires_while_it_is_used(mint: Mint, wall: Wall) -> None:
+    """Who asks for a certificate then is told at once, as of any other failure of ours."""
+    interceptor = Interceptor(mint._clock, mint, lambda _: None)
+    assert await interceptor.context(NAME) is mint.ready(NAME)
+    wall.ahead = LIFE
+    with pytest.raises(Internal, match=r"no certificate for api\.example\.com: the authority has expired"):
+        await interceptor.context(NAME)
 
 
 @pytest.mark.parametrize("shut", [True, False])
