@@ -5,7 +5,7 @@ PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled lint bench conformance docs docs-check generated-docs chart-check image-check lock services clean distclean
+.PHONY: help run test test-compiled test-clients lint bench conformance docs docs-check generated-docs chart-check image-check lock services clean distclean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ endif
 test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path, against the compiled build
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/wire tests/test_*.py tests/stores/test_ledger_memory.py tests/e2e/test_broken_streams.py tests/e2e/test_ledger_*.py
+
+test-clients: .venv/.stamp-test .cache/clients/.stamp ## unmodified programs, alone and caught; writes docs/clients.md; wants root (ARGS="--only stripe")
+	@$(BIN)/python -m tests.clients.run $(ARGS)
 
 lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 	@$(BIN)/ruff check .
@@ -61,10 +64,13 @@ chart-check: .cache/helm .venv/.stamp-demo ## lint and render the chart with a r
 image-check: .venv/.stamp-dev ## lint the Dockerfile
 	@$(BIN)/hadolint Dockerfile
 
-lock: .venv/bin/python ## resolve requirements/constraints.txt anew (3.11 to 3.14)
+lock: .venv/bin/python ## resolve what requirements/ and tests/clients/node* pin anew (3.11 to 3.14)
 	@$(BIN)/pip -qq --disable-pip-version-check install uv
 	@$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 	  --no-annotate --custom-compile-command "make lock" -o requirements/constraints.txt
+	@$(BIN)/uv pip compile --quiet requirements/clients.in --universal --python-version 3.11 --upgrade \
+	  --no-annotate --custom-compile-command "make lock" -o requirements/clients.txt
+	@for node in node20 node24; do (cd tests/clients/$$node && npm update --silent --package-lock-only); done
 
 clean: ## remove what tools left behind, keep .venv
 	@rm -rf .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
@@ -85,6 +91,12 @@ distclean: clean ## remove .venv too
 	@echo "$(CURDIR)" > "$$(.cache/compiled/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/tests.pth"
 	@.cache/compiled/bin/pip -qq --disable-pip-version-check --no-input install -c requirements/constraints.txt \
 	  $$(.venv/bin/python -c 'import tomllib; print(*(e for e in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"] if not e.startswith("backstay")))')
+	@touch $@
+
+# The clients, as agents have them.
+.cache/clients/.stamp: requirements/clients.txt $(wildcard tests/clients/node*/package*.json) scripts/clients.sh | .venv/bin/python
+	@echo "setting up .cache/clients ..."
+	@scripts/clients.sh
 	@touch $@
 
 # What tests start beside Python: a redis-server.

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -86,8 +86,9 @@ def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> sub
 class Sidecar:
     """``python -m proxy run FILE`` on free ports, with its log, metrics and admin API."""
 
-    def __init__(self, folder: Path, *files: Path) -> None:
+    def __init__(self, folder: Path, *files: Path, command: Sequence[str] = COMMAND) -> None:
         self.folder = folder
+        self.command = command
         self.files = files
         self.log: list[dict[str, Any]] = []
         self.ports: dict[str, int] = {}
@@ -103,7 +104,7 @@ class Sidecar:
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
         self._process = process = subprocess.Popen(
-            [*COMMAND, "run", *map(str, self.files)],
+            [*self.command, "run", *map(str, self.files)],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(temporary)},
             stdout=subprocess.PIPE,
