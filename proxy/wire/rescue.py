@@ -106,9 +106,18 @@ def rescue(error: CallError, exchange: Exchange | None = None) -> Response:
     if error.reason not in _REPEATABLE and not (exchange is not None and _resends(exchange)):
         for name, value in DO_NOT_REPEAT:
             headers.add(name, value)
-    body = json.dumps(problem, ensure_ascii=False).encode()
+    body = json.dumps(problem | _for_sdks(problem), ensure_ascii=False).encode()
     headers.add(b"Content-Length", b"%d" % len(body))
     return Response(error.status, headers, _reason(error.status), body)
+
+
+def _for_sdks(problem: dict[str, object]) -> dict[str, object]:
+    """The same for SDKs, which show their users no other members.
+
+    Stripe's for Node takes an answer without ``error`` for a success, whatever its status; ``message`` is AWS's.
+    """
+    said = f"{str(problem['detail']).removesuffix('.')}. {problem['advice']}"
+    return {"message": said, "error": {"type": "api_error", "code": problem["reason"], "message": said}}
 
 
 def _resends(exchange: Exchange) -> bool:

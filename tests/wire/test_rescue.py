@@ -74,6 +74,14 @@ def test_members() -> None:
     assert "api" not in problem_of(errors.BadRequest())
 
 
+def test_sdks_read_it_where_their_vendors_have_it() -> None:
+    """`error` and `message` say what happened and what to do: one SDK sees no failure where there is no `error`."""
+    problem = problem_of(CircuitOpen("All calls failed.", retry_after=2.0), exchange_of())
+    assert problem["message"] == f"All calls failed. {problem['advice']}"
+    assert problem["error"] == {"type": "api_error", "code": "circuit_open", "message": problem["message"]}
+    assert problem_of(ConnectFailed("no route"), exchange_of())["message"].startswith("no route. The weather API")
+
+
 def test_retry_after_is_whole_and_never_too_few() -> None:
     """The same number is in the field, the member and the advice."""
     response = rescue(CircuitOpen("x", retry_after=13.2), exchange_of())
