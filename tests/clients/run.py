@@ -26,12 +26,11 @@ from tests.clients.catalogue import APIS, CLIENTS, STEPS, Client
 from tests.clients.document import document, short
 from tests.clients.page import Found, Results, render
 from tests.clients.vendor import BAD
-from tests.clients.world import ROOT, TRANSPARENT_PORT, World, world
+from tests.clients.world import PROGRAMS, ROOT, TRANSPARENT_PORT, World, world
 from tests.support.process import Sidecar, wait_until
 
 INSTALLED: Final = ROOT / ".cache/clients"
 PAGE: Final = ROOT / "docs/clients.md"
-PROGRAMS: Final = Path(__file__).parent / "programs"
 MODES: Final = ("alone", "forward", "least", "transparent")
 LISTEN: Final = {
     "agent": "127.0.0.1:7070",

@@ -36,7 +36,7 @@ from aiohttp import web
 from tests.clients import shapes
 from tests.clients.shapes import Asked, Piece
 
-PAUSE: Final = 0.15  # seconds
+PAUSE: Final = 0.3  # seconds
 BAD: Final = ("expired.vendor.example", "self-signed.vendor.example", "wrong-host.vendor.example")
 
 

@@ -23,6 +23,7 @@ import yaml
 from tests.support.process import Sidecar
 
 ROOT: Final = Path(__file__).parents[2]
+PROGRAMS: Final = Path(__file__).parent / "programs"
 UID: Final = 20002  # of Backstay; nobody has to have this name
 POD_ADDRESS: Final = "192.0.2.1"  # TEST-NET-1: never anybody's
 VENDOR_ADDRESS: Final = "192.0.2.2"
@@ -115,6 +116,19 @@ def make_authority(folder: Path) -> Path:
     return folder / "ca.pem"
 
 
+def read_dotenv(text: str) -> dict[str, str]:
+    """The variables that ``backstay env --format dotenv`` prints."""
+    pairs = (line.partition("=") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: value.strip("'") for name, _, value in pairs}
+
+
+def printed_by(command: Sequence[str | Path], variables: Mapping[str, str], cwd: Path) -> str:
+    """What a program prints that has these variables, and of ours only those that any program has."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(cwd), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return done.stdout + done.stderr
+
+
 class World:
     """A pod, its folder, and the vendor. Made by ``world``."""
 
@@ -146,25 +160,11 @@ class World:
 
     def environment(self, *options: str) -> dict[str, str]:
         """The variables of ``backstay env``."""
-        lines = self.command("env", self.config, "--format", "dotenv", *options).splitlines()
-        pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-        return {name: value.strip("'\"") for name, _, value in pairs}
+        return read_dotenv(self.command("env", self.config, "--format", "dotenv", *options))
 
     def program(self, command: Sequence[str | Path], variables: Mapping[str, str], cwd: Path) -> str:
         """Run a program of the agent's to its end, with these variables and no others; what it printed."""
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
-        env = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **variables}
-        done = subprocess.run(
-            self.network.in_pod(*command),
-            cwd=cwd,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return done.stdout + done.stderr
+        return printed_by(self.network.in_pod(*command), variables, cwd)
 
     @contextmanager
     def redirected(self) -> Iterator[None]:
