@@ -22,8 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import uvloop
-
 from proxy import __version__
 from proxy.catching import Catching, authority_of
 from proxy.clock import Clock
@@ -32,6 +30,7 @@ from proxy.config.problems import ConfigError
 from proxy.config.reload import watch
 from proxy.config.settings import Address
 from proxy.control import Controls
+from proxy.loop import Loop
 from proxy.runtime import Runtime
 from proxy.state import Parts, Survivors
 from proxy.telemetry.log import AccessLog, setup
@@ -69,7 +68,7 @@ def run(paths: Sequence[Path], env: Mapping[str, str]) -> int:
     config = load_apart(paths, env)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log line must not wait in a buffer
     setup(config.log_level, sys.stdout)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(App(config, paths, env).serve())
 
 

@@ -41,6 +41,7 @@ from proxy.policies.invalidation import Invalidation
 from proxy.policies.observe import Observe
 from proxy.policies.ratelimit import RateLimit
 from proxy.policies.timeouts import TimeoutPolicy
+from proxy.shelves import seen_with
 from proxy.telemetry.requests import RequestMetrics
 
 if TYPE_CHECKING:
@@ -171,13 +172,21 @@ class _Linker:
             settings,
             self._parts.survivors.ledgers.ledger(settings.store),
             UpstreamKey(settings, vendor_of(self._api.host)),
-            scope=_everybody if settings.scope == "api" else key_of(settings.scope),
+            scope=self._scope_of_keys(settings.scope),
             idle=self._policies.timeout.idle,
             count=count,
             count_error=errors.inc,
             shadow=self._shadow("idempotency"),
         )
         return Idempotency(means)
+
+    def _scope_of_keys(self, scope: str) -> Callable[[Exchange], str]:
+        """Who shares keys: agents without a credential of their own are told apart by those that are set for them."""
+        if scope == "api":
+            return _everybody
+        own = seen_with(self._api) if scope == "credential" else ""
+        told = key_of(scope)
+        return (lambda exchange: told(exchange) + own) if own else told
 
     def _caches_of_api(self) -> list[CacheSettings]:
         """One for each shelf that the routes of the api have."""

@@ -62,7 +62,7 @@ class Shelves:
         origin = f"{api.scheme}://{api.host}:{api.port}"
         return Shelf(
             self._store(settings.store),
-            f"{api.name}\n{origin}\n{settings.mode}\n{settings.scope}{_seen_with(api)}",
+            f"{api.name}\n{origin}\n{settings.mode}\n{settings.scope}{seen_with(api)}",
             shared=settings.scope == "shared",
             nonce=self._nonce,
             count_error=self._registry.counter("backstay_store_errors_total", store=settings.store, mode="open").inc,
@@ -130,7 +130,7 @@ class Shelves:
         return f"<Shelves in {', '.join(self.stores) or 'no store'}, {len(self.flights)} reads under way>"
 
 
-def _seen_with(api: Api) -> str:
+def seen_with(api: Api) -> str:
     """A digest of the credentials that Backstay sets: what they may see is kept from who has others; empty: none."""
     if not api.credentials:
         return ""

@@ -18,6 +18,7 @@ from proxy.core.bucket import RateSettings
 from proxy.core.cache import CacheSettings
 from proxy.core.fallback import FallbackSettings
 from proxy.core.idempotency import IdempotencySettings
+from proxy.core.placeholders import Credential
 from proxy.core.retry import RetrySettings
 from proxy.core.routing import Match
 from proxy.model import Response
@@ -205,6 +206,18 @@ async def test_a_credential_is_hashed_once(rig: Rig) -> None:
     first = credential_of(exchange)
     exchange.request.headers.remove(b"authorization")
     assert credential_of(exchange) == first == exchange.credential
+
+
+async def test_keys_are_told_apart_by_the_credentials_that_are_set_for_agents(rig: Rig) -> None:
+    """Two pods that share a store and hold other secrets do not share keys, though their agents send none."""
+    exchange = rig.exchange()
+    scopes = [
+        chain._Linker(rig.parts, replace(API, credentials=given), "default", policies())._scope_of_keys(scope)(exchange)
+        for given in ((), (Credential(b"Authorization", b"one"),), (Credential(b"Authorization", b"two"),))
+        for scope in ("credential", "api")
+    ]
+    assert len({*scopes[::2]}) == 3
+    assert {*scopes[1::2]} == {""}
 
 
 async def test_a_header_may_be_the_key(rig: Rig) -> None:
