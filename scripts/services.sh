@@ -1,22 +1,33 @@
 #!/usr/bin/env bash
-# Installs what the tests start by themselves, and no Python package carries: redis-server.
-# Called by `make test` and `make test-compiled`; silent when it is there.
+# Installs what the tests start by themselves, and no Python package carries. Called by `make test` and
+# `make test-compiled`; silent when it is there.
+#
+#   redis-server            the shared store: there is no test of it without one
+#   nft, iptables, ip       network namespaces and redirected connections: those tests are skipped, loudly, without them
+#   curl, openssl           clients and peers of the tests of TLS
 set -euo pipefail
 
-command -v redis-server >/dev/null && exit
+declare -A package=(
+  [redis-server]=redis-server [nft]=nftables [iptables]=iptables [ip]=iproute2 [curl]=curl [openssl]=openssl
+)
+missing=()
+for program in "${!package[@]}"; do
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null || missing+=("${package[$program]}")
+done
+[ ${#missing[@]} = 0 ] && exit
 
 cannot() {
-  echo "the tests of the shared store start a redis-server of their own; $1" >&2
-  exit 1
+  echo "the tests start programs of their own; $1" >&2
+  case " ${missing[*]} " in *" redis-server "*) exit 1 ;; *) exit 0 ;; esac
 }
 
-command -v apt-get >/dev/null || cannot "install one (Redis 6 or later), so that it is in the path"
+command -v apt-get >/dev/null || cannot "install ${missing[*]}, so that they are in the path"
 # No service is started: neither by the scripts of System V, nor by systemd.
 as_root=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 SYSTEMD_OFFLINE=1)
 if [ "$(id -u)" != 0 ]; then
-  sudo -n true 2>/dev/null || cannot "sudo apt-get install redis-server"
+  sudo -n true 2>/dev/null || cannot "sudo apt-get install ${missing[*]}"
   as_root=(sudo -n "${as_root[@]}")
 fi
-echo "installing redis-server ..."
+echo "installing ${missing[*]} ..."
 "${as_root[@]}" apt-get update -qq >/dev/null
-"${as_root[@]}" apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
