@@ -49,7 +49,7 @@ class Catching:
 
     def intercept(self, authority: Authority | None) -> None:
         """End TLS under this authority from now on; None: not at all."""
-        if authority is not None and self._mint is not None and authority.pem == self._mint.authority.pem:
+        if authority is not None and self._mint is not None and authority.same(self._mint.authority):
             return
         self.close()
         if authority is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Final, TypeAlias
 
 from proxy.config.checks import has
@@ -57,6 +57,14 @@ def egress_settings(given: Egress) -> EgressSettings:
         deny=tuple(given.deny),
         pass_through=tuple(given.pass_through),
     )
+
+
+def authority_files(document: Document) -> list[Path]:
+    """What an authority may be kept in: renewed in place, as Kubernetes renews a secret."""
+    if document.tls_intercept is None:
+        return []
+    folder = Path(document.tls_intercept.ca_dir)
+    return [folder / name for name in ("ca.crt", "ca.key", "tls.crt", "tls.key")]
 
 
 def check_capture(document: Document, root: Mapping, problems: Problems) -> None:

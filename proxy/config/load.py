@@ -45,6 +45,7 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str], *, afar: bool =
     credentials.check_credentials(document, root, problems)
     if not afar:
         watched += pem.check_files(document, root, problems)
+        watched += capture.authority_files(document)
     merged = build.merge_policies(document, root, problems)
     scopes.check_scopes(document, root, merged, problems)
     if problems:

@@ -89,6 +89,10 @@ class Authority:
                 "the authority that signs for hosts expires soon", extra={"authority": self.name, "days": days}
             )
 
+    def same(self, other: Authority) -> bool:
+        """Whether both sign alike, and are trusted by the same certificates."""
+        return self._trusted == other._trusted
+
     def publish(self, trust_dir: Path) -> None:
         """Put ca.crt and ca-bundle.crt (the system's roots, or certifi's, and ours) there, for agents to mount.
 
