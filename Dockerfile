@@ -27,9 +27,13 @@ LABEL org.opencontainers.image.title="backstay" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# The base image's pip is of no use here, except to an intruder.
-RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \
- && mkdir -p /etc/backstay
+# nft: `backstay redirect`, in an init container of this image. The base image's pip is of no use, except to an intruder.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends nftables && rm -rf /var/lib/apt/lists/* \
+ && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* /usr/local/lib/python3*/ensurepip \
+ && mkdir -p /etc/backstay \
+ && install -d -o 65532 -g 65532 -m 0700 /var/lib/backstay /var/lib/backstay/ca \
+ && install -d -o 65532 -g 65532 -m 0755 /var/run/backstay /var/run/backstay/trust
 COPY --from=build /opt/backstay /opt/backstay
 ENV PATH=/opt/backstay/bin:${PATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # Numeric, so that Kubernetes can tell that it is not root.
