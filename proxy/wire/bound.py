@@ -21,13 +21,14 @@ class BoundDoor:
 
     def __init__(self, listener: Listener, api: str, port: int) -> None:
         self._listener = listener
-        self._api = api
+        self.api = api
         self._port = port
         self.clock: Clock = listener.clock
         self.pseudonym = listener.pseudonym
         self.scratch = listener.scratch
         self.header_limit = listener.header_limit
         self.asked = False  # a request has come
+        self.on_enter: Callable[[], None] | None = None  # called before its connection asks for a place
         self.on_leave: Callable[[], None] | None = None
 
     @property
@@ -42,6 +43,9 @@ class BoundDoor:
 
     def enter(self, connection: AgentConnection) -> bool:
         """See server.Door."""
+        on_enter, self.on_enter = self.on_enter, None
+        if on_enter is not None:
+            on_enter()
         return self._listener.enter(connection)
 
     def leave(self, connection: AgentConnection) -> None:
@@ -54,7 +58,7 @@ class BoundDoor:
     def route(self, request: Request) -> Chain:
         """See server.Door."""
         self.asked = True
-        return self._listener.router.bound(request, self._api, self._port)
+        return self._listener.router.bound(request, self.api, self._port)
 
     def connect(self, connection: AgentConnection, request: Request, early: bytes) -> None:
         """See server.Door: a tunnel within a tunnel is for nobody here."""
@@ -67,4 +71,4 @@ class BoundDoor:
         self._listener.rejected(error, method)
 
     def __repr__(self) -> str:
-        return f"<BoundDoor {self._api}>"
+        return f"<BoundDoor {self.api}>"

@@ -20,16 +20,14 @@ from typing import TYPE_CHECKING, Final
 from proxy.core.egress import Via
 from proxy.core.first_bytes import First, Kind
 from proxy.core.routing import normalise_host
-from proxy.errors import CallError, ConnectFailed, ConnectTimeout, WrongHost
-from proxy.wire.answer import encode_answer_head
+from proxy.errors import CallError, ConnectFailed, ConnectTimeout, EgressDenied, Internal, WrongHost
 from proxy.wire.bound import BoundDoor
 from proxy.wire.dial import dial
 from proxy.wire.incoming import split_authority
 from proxy.wire.opening import Opening
 from proxy.wire.original_dst import original_destination
 from proxy.wire.relay import Relay
-from proxy.wire.rescue import rescue
-from proxy.wire.server import BODY_IDLE_SECONDS, HANDSHAKE_SECONDS, AgentConnection
+from proxy.wire.server import BODY_IDLE_SECONDS, LINGER_SECONDS, AgentConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,8 +46,10 @@ _log = logging.getLogger("backstay.capture")
 _ESTABLISHED: Final = b"HTTP/1.1 200 Connection Established\r\n\r\n"
 _SILENCE: Final = 0.25  # seconds; then the other side is dialled: in some protocols it speaks first
 _CONNECT_SECONDS: Final = 10.0  # to reach what no api names
-_ACCESS_DENIED: Final = b"\x15\x03\x01\x00\x02\x02\x31"  # alerts (RFC 8446, 6.2), for who is sent no ServerHello
-_UNRECOGNIZED_NAME: Final = b"\x15\x03\x01\x00\x02\x02\x70"
+_SAID_AGAIN: Final = 60.0  # seconds until the same is logged once more
+_ALERT: Final = b"\x15\x03\x01\x00\x02\x02%c"  # fatal (RFC 8446, 6.2), for who is sent no ServerHello
+_ALERTS: Final = {EgressDenied.reason: 49, WrongHost.reason: 112}  # access_denied, unrecognized_name
+_INTERNAL_ERROR: Final = 80
 _WEB: Final = b"http/1.1"
 
 
@@ -79,10 +79,19 @@ class Target:
 class Catcher:
     """What all captured connections share. Implements listener.Catches."""
 
-    def __init__(self, listener: Listener, guard: Guard, count: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        guard: Guard,
+        count: Callable[[str, str], None],
+        *,
+        whither: Callable[[socket.socket], tuple[str, int] | None] = original_destination,
+    ) -> None:
         self.listener = listener
         self.guard = guard
         self.count = count  # of (mode, handling)
+        self.whither = whither  # a redirected connection was going
+        self._said = -inf  # when it was last logged that one was not redirected
         self.interceptor: Interceptor | None = None  # None: TLS is not intercepted
 
     def connect(self, request: Request, transport: asyncio.Transport, early: bytes) -> None:
@@ -90,15 +99,29 @@ class Catcher:
         host, port = split_authority(request.target)
         api = self.listener.router.named(host, port)
         if api is None:
-            self.guard.name(host, port, Via.FORWARD)
+            self._judge(host, port)
         opening = Capture(self, Target("connect", port, host), api).opening
         opening.data = early
         transport.set_protocol(opening)  # type: ignore[arg-type]  # a protocol by its methods
         opening.connection_made(transport)
 
+    def _judge(self, host: str, port: int) -> None:
+        try:
+            self.guard.name(host, port, Via.FORWARD)
+        except CallError:
+            self.count("connect", "refused")
+            raise
+
     def redirected(self) -> Opening:
         """See listener.Catches."""
         return Capture(self, Target("transparent", 0), None).opening
+
+    def not_redirected(self) -> None:
+        """Somebody has connected to listen.transparent directly."""
+        now = self.listener.clock.now()
+        if now - self._said >= _SAID_AGAIN:
+            self._said = now
+            _log.warning("what came to listen.transparent was not redirected", extra={"remedy": "backstay redirect"})
 
 
 class Capture:
@@ -111,17 +134,16 @@ class Capture:
         self._api = api
         self._first: First | None = None  # what the agent speaks, once that is known
         self._relay: Relay | None = None  # to the other side, until it is joined
+        self._reached = ""  # the address of the other side
         self._established = False  # a CONNECT was answered
         self._task: asyncio.Task[None] | None = None
         self.opening = Opening(catcher.listener, self._made, self._lost)
 
     def _made(self) -> None:
         if self._target.mode == "transparent":
-            found = original_destination(self.opening.transport.get_extra_info("socket"))
+            found = self._catcher.whither(self.opening.transport.get_extra_info("socket"))
             if found is None:
-                _log.warning(
-                    "what came to listen.transparent was not redirected", extra={"remedy": "backstay redirect"}
-                )
+                self._catcher.not_redirected()
                 self.opening.shut()
                 return
             self._target.address, self._target.port = found
@@ -136,6 +158,9 @@ class Capture:
             await self._find_out()
         except CallError as error:
             self._refuse(error)
+        except Exception:  # noqa: BLE001 -- a defect must cost one connection, and not leave it open
+            _log.exception("a captured connection failed inside Backstay", extra={"target": str(self._target)})
+            self._refuse(Internal())
         finally:
             self._drop_relay()
 
@@ -149,10 +174,10 @@ class Capture:
         if target.mode == "connect":
             self.opening.transport.write(_ESTABLISHED)
             self._established = True
-        first = await self._look(_SILENCE)
+        first = await self._look(_SILENCE if self._relay is None else None)
         if first is None and self._relay is None:
-            await self._try_other_side()
-            first = await self._look(None)
+            reached = await self._try_other_side()
+            first = await self._look(None, silence=inf if reached else BODY_IDLE_SECONDS)
         self._first = first = first or First(Kind.OPAQUE)
         if foreign:
             self._agree(first)
@@ -160,25 +185,30 @@ class Capture:
         else:
             await self._deliver(first)
 
-    async def _look(self, patience: float | None) -> First | None:
-        return await self.opening.look(whole=self._api is None, patience=None if self._relay is not None else patience)
+    async def _look(self, patience: float | None, silence: float = inf) -> First | None:
+        return await self.opening.look(whole=self._api is None, patience=patience, silence=silence)
 
-    async def _try_other_side(self) -> None:
+    async def _try_other_side(self) -> bool:
         """The agent is silent. What cannot be reached is not an error yet: it may still say that it wants an api."""
-        self.opening.deadline = inf
         try:
             self._relay = await self._dial(self._target.place, self._onward())
         except CallError as error:
             _log.debug("nobody speaks yet", extra={"target": str(self._target), "why": error.detail})
-            self.opening.deadline = self._clock.now() + BODY_IDLE_SECONDS
+            return False
+        return True
 
     def _agree(self, first: First) -> None:
         """A tunnel may not be for another host than CONNECT said. Raises WrongHost, EgressDenied."""
         name, target = _name(first), self._target
-        if name is not None and name != target.host:
-            if self._catcher.listener.router.named(name, target.port) is not None:
-                raise WrongHost(f"A CONNECT to {target} is no way to {name}.")
-            self._catcher.guard.name(name, target.port, target.via)
+        if name is None or name == target.host:
+            return
+        router = self._catcher.listener.router
+        if router.named(name, target.port) is not None:
+            raise WrongHost(f"A CONNECT to {target} is no way to {name}.")
+        self._catcher.guard.name(name, target.port, target.via)
+        way = router.onward(name, target.port, target.via)
+        if way.choose is not None:
+            way.choose([self._reached if way.proxy is None else name])
 
     async def _deliver(self, first: First) -> None:
         target = self._target
@@ -200,39 +230,29 @@ class Capture:
         catcher, target = self._catcher, self._target
         host = hello.server_name or target.place
         interceptor = catcher.interceptor
+        if catcher.listener.router.named(host, target.port) != api:
+            raise WrongHost(f"A connection to {target} asks for a certificate of {host}.")
         if interceptor is None:
             await self._tunnel(api, "not_intercepted")
         elif catcher.guard.passes_through(host):
             await self._tunnel(api, "pass_through")
         elif hello.alpn is not None and _WEB not in hello.alpn:
             await self._tunnel(api, "no_http1")
-        elif catcher.listener.router.named(host, target.port) is None:
-            raise WrongHost(f"A connection to {target} asks for a certificate of {host}.")
         else:
             self._drop_relay()
             context = await interceptor.context(host)
-            door = BoundDoor(catcher.listener, api, target.port)
-            connection = AgentConnection(door)
             catcher.count(target.mode, "intercepted")
-            self.opening.deadline = self._clock.now() + HANDSHAKE_SECONDS
-            done = interceptor.terminate(self.opening.transport, context, self.opening.data, connection)
-            done.add_done_callback(lambda _: self.opening.release())  # its place is the connection's now
-            interceptor.watch(done, door, api, host)
+            interceptor.terminate(self.opening, context, BoundDoor(catcher.listener, api, target.port), host)
 
     def _serve(self, api: str) -> None:
         """HTTP in the clear."""
         self._drop_relay()
-        connection, transport = (
-            AgentConnection(BoundDoor(self._catcher.listener, api, self._target.port)),
-            self.opening.transport,
-        )
+        connection = AgentConnection(BoundDoor(self._catcher.listener, api, self._target.port))
         self._hand_over("plain")
-        transport.set_protocol(connection)  # type: ignore[arg-type]  # a protocol by its methods
-        connection.connection_made(transport)
-        transport.resume_reading()
+        self.opening.give_to(connection)
         connection.data_received(self.opening.data)
         if self.opening.ended:
-            transport.close()
+            self.opening.transport.close()
 
     async def _tunnel(self, api: str, handling: str) -> None:
         """What belongs to an api and is not for us to read: to its url, unless it is another service of that host."""
@@ -250,11 +270,11 @@ class Capture:
         """A redirected connection that is for no api."""
         target, handling = self._target, first.kind.value
         if target.host is not None:
-            handling = "unlisted"
             self._drop_relay()
             self._catcher.guard.name(target.host, target.port, target.via)
             try:
                 self._relay = await self._dial(target.host, self._onward(), prefer=target.address)
+                handling = "unlisted"
             except _NoSuchName:
                 target.host = None  # a name that means nothing proves nothing: its address decides
         if self._relay is None:
@@ -277,6 +297,7 @@ class Capture:
             raise _NoSuchName(f"{host}:{port} has no address: {error.strerror}.") from None
         except OSError as error:
             raise ConnectFailed(f"{host}:{port} cannot be reached: {error.strerror or error}.") from None
+        self._reached = _peer(sock)
         relay = Relay(self._clock, listener.scratch, lambda: listener.leave(relay))
         relay.upstream_first = self.opening.other_side_spoke
         if early:
@@ -307,20 +328,23 @@ class Capture:
 
     def _refuse(self, error: CallError) -> None:
         """Tell the agent, in the language that it speaks."""
-        transport, connect = self.opening.transport, self._target.mode == "connect"
+        opening, listener, connect = self.opening, self._catcher.listener, self._target.mode == "connect"
         kind = self._first.kind if self._first is not None else Kind.MORE
-        self._catcher.listener.rejected(error, b"CONNECT" if connect else b"")
-        self._hand_over("refused")
         if kind is Kind.HTTP1 or (connect and not self._established):
-            response = rescue(error)
-            head, _ = encode_answer_head(response, b"", http10=False, close=True)
-            transport.write(head + response.body)
-            transport.close()
-        elif kind is Kind.TLS:
-            transport.write(_UNRECOGNIZED_NAME if isinstance(error, WrongHost) else _ACCESS_DENIED)
-            transport.close()
+            self._hand_over("refused")
+            connection = AgentConnection(listener)
+            opening.give_to(connection)
+            if connection.state == "idle":
+                connection.refuse(error, b"" if self._established else b"CONNECT")
+            return
+        self._catcher.count(self._target.mode, "refused")
+        listener.rejected(error, b"CONNECT" if connect else b"")
+        if kind is Kind.TLS:
+            opening.transport.write(_ALERT % _ALERTS.get(error.reason, _INTERNAL_ERROR))
+            opening.deadline = self._clock.now() + LINGER_SECONDS
+            opening.transport.close()
         else:
-            transport.abort()
+            opening.transport.abort()
 
     def __repr__(self) -> str:
         return f"<Capture of {self._target}, {self.opening!r}>"
@@ -328,6 +352,14 @@ class Capture:
 
 class _NoSuchName(ConnectFailed):
     """The name has no address."""
+
+
+def _peer(sock: socket.socket) -> str:
+    try:
+        address: str = sock.getpeername()[0]
+    except OSError:  # it is gone again
+        return ""
+    return address
 
 
 def _name(first: First) -> str | None:

@@ -15,7 +15,7 @@ from aiofastnet.ssl_transport import SSLTransport_Transport
 
 from proxy.errors import Internal, Overloaded
 from proxy.wire.mint import MintBusy
-from proxy.wire.server import HANDSHAKE_SECONDS
+from proxy.wire.server import HANDSHAKE_SECONDS, AgentConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from proxy.clock import Clock
     from proxy.wire.bound import BoundDoor
     from proxy.wire.mint import Mint
-    from proxy.wire.server import AgentConnection
+    from proxy.wire.opening import Opening
 
 _log = logging.getLogger("backstay.intercept")
 
@@ -32,7 +32,7 @@ _SHUTDOWN_SECONDS: Final = 2.0
 _TLS_BUFFER: Final = 64 * 1024  # bytes each way, as in pool.py
 _QUICK: Final = 1.0  # seconds in which a client that checks certificates after the handshake has left again
 _SAID_AGAIN: Final = 60.0  # seconds until the same is logged once more
-_DISTRUST: Final = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN", "UNSUPPORTED_CERTIFICATE", "ACCESS_DENIED")
+_DISTRUST: Final = ("UNKNOWN_CA", "CERTIFICATE", "ACCESS_DENIED")  # parts of the alerts' names (RFC 8446, 6.2)
 _REMEDY: Final = (
     "give it the variables that `backstay env` prints, or, if it pins certificates, add the host to egress.pass_through"
 )
@@ -59,17 +59,12 @@ class Interceptor:
         except ValueError as error:
             raise Internal(f"There is no certificate for {name}: {error}.") from None
 
-    def terminate(
-        self, transport: asyncio.Transport, context: ssl.SSLContext, early: bytes, connection: AgentConnection
-    ) -> asyncio.Future[None]:
-        """Begin the handshake, of which ``early`` has come; the future fails as it fails.
-
-        ``connection`` is made when it is complete, and hears nothing if that is never.
-        """
-        done: asyncio.Future[None] = self._clock.loop.create_future()
+    def terminate(self, opening: Opening, context: ssl.SSLContext, door: BoundDoor, host: str) -> None:
+        """Begin the handshake, of which all that ``opening`` holds has come; HTTP is served when it is complete."""
+        transport, done = opening.transport, self._clock.loop.create_future()
         tls = SSLTransport_Transport(
             self._clock.loop,
-            connection,
+            AgentConnection(door),
             context,
             server_side=True,
             ssl_handshake_timeout=HANDSHAKE_SECONDS,
@@ -78,37 +73,41 @@ class Interceptor:
             ssl_outgoing_bio_size=_TLS_BUFFER,
             waiter=done,
         )
-        below = tls.get_tls_protocol()
-        transport.set_protocol(below)
-        below.connection_made(transport)
-        _feed(below, early)
-        transport.resume_reading()
-        return done
-
-    def watch(self, done: asyncio.Future[None], door: BoundDoor, api: str, host: str) -> None:
-        """Notice a client that does not want our certificate, be it before the end of the handshake or behind it."""
 
         def over(future: asyncio.Future[None]) -> None:
-            error = None if future.cancelled() else future.exception()
-            if error is not None:
-                self._failed(api, host, error)
-                return
+            opening.release()
+            if (error := future.exception()) is not None:
+                self._failed(door.api, host, error)
+
+        def complete() -> None:
+            opening.release()  # its place is the connection's now
             made = self._clock.now()
-            door.on_leave = lambda: self._left(api, host, made, asked=door.asked or door.draining)
+            door.on_leave = lambda: self._left(door, host, made)
 
         done.add_done_callback(over)
+        door.on_enter = complete
+        opening.deadline = self._clock.now() + HANDSHAKE_SECONDS
+        below = _below(tls, transport, done)
+        transport.set_protocol(below)
+        below.connection_made(transport)
+        _feed(below, opening.data, transport)
+        transport.resume_reading()
+        if opening.ended:
+            below.eof_received()
 
     def _failed(self, api: str, host: str, error: BaseException) -> None:
         reason = str(getattr(error, "reason", "") or "")
-        if isinstance(error, ssl.SSLError) and not any(word in reason for word in _DISTRUST):
-            _log.debug("handshake failed", extra={"api": api, "host": host, "reason": reason})
-            return
-        self._distrusted(api, host, reason or "closed in the middle of the handshake")
+        if isinstance(error, ConnectionResetError):
+            self._distrusted(api, host, "closed in the middle of the handshake")
+        elif any(word in reason for word in _DISTRUST):
+            self._distrusted(api, host, reason)
+        else:
+            _log.debug("handshake failed", extra={"api": api, "host": host, "reason": reason or str(error)})
 
-    def _left(self, api: str, host: str, made: float, *, asked: bool) -> None:
+    def _left(self, door: BoundDoor, host: str, made: float) -> None:
         """Some clients check the certificate only behind the handshake, and leave without a request."""
-        if not asked and self._clock.now() - made < _QUICK:
-            self._distrusted(api, host, "closed behind the handshake, without a request")
+        if not door.asked and not door.draining and self._clock.now() - made < _QUICK:
+            self._distrusted(door.api, host, "closed behind the handshake, without a request")
 
     def _distrusted(self, api: str, host: str, how: str) -> None:
         self._count(api)
@@ -121,13 +120,29 @@ class Interceptor:
             )
 
 
-def _feed(below: Any, early: bytes) -> None:
+def _below(tls: SSLTransport_Transport, transport: asyncio.Transport, done: asyncio.Future[None]) -> Any:
+    """What reads the connection for ``tls``."""
+    kind: Any = type(tls.get_tls_protocol())
+
+    class Below(kind):  # type: ignore[misc]
+        def eof_received(self) -> object:
+            """An agent that leaves in the middle of the handshake is a failure of ours for aiofastnet (1.2)."""
+            if done.done():
+                return super().eof_received()
+            done.set_exception(ConnectionResetError())
+            transport.abort()
+            return None
+
+    return Below(tls)
+
+
+def _feed(below: Any, early: bytes, transport: asyncio.Transport) -> None:
     """Let TLS read what was read before it began; ``below`` is a buffered protocol where OpenSSL is used directly."""
     if not hasattr(below, "get_buffer"):
         below.data_received(early)
         return
     rest = memoryview(early)
-    while rest:
+    while rest and not transport.is_closing():
         room = below.get_buffer(len(rest))
         taken = min(len(room), len(rest))
         room[:taken] = rest[:taken]

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from proxy.clock import Clock
     from proxy.wire.listener import Listener
+    from proxy.wire.server import AgentConnection
 
 HELD: Final = 64 * 1024  # bytes, before anybody is found who takes them
+_HESITATION: Final = 2.0  # seconds within a word that might become a method; then it was a message of its own
+_TLS: Final = 0x16
 _OPAQUE: Final = First(Kind.OPAQUE)
 _MORE: Final = First(Kind.MORE)
 
@@ -33,11 +36,13 @@ class Opening:
         self._on_lost = on_lost
         self._news: asyncio.Future[None] | None = None  # done when there is more to look at
         self._spoken = False  # the other side has something to say
+        self._began = self._clock.now()  # when the first byte came
+        self._most = max(HELD, listener.header_limit)
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)  # until connection_made
         self.data = b""  # all that has come
         self.ended = False  # the agent will say no more
         self.held = False  # here
-        self.deadline = inf
+        self.deadline = inf  # while it is looked at; whatever else it waits for has limits of its own
 
     # --- the transport's calls --------------------------------------------------------------------------
 
@@ -46,9 +51,9 @@ class Opening:
         self.transport = cast("asyncio.Transport", transport)
         self.held = self._listener.enter(self)
         if self.held:
-            self.deadline = self._clock.now() + HEAD_SECONDS
             self._on_made()
         else:
+            self._listener.leave(self)
             self.transport.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -62,16 +67,18 @@ class Opening:
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the agent's have come."""
+        if not self.data:
+            self._began = self._clock.now()
         self.data += data
-        if len(self.data) > HELD:
+        if len(self.data) > self._most:
             self.transport.pause_reading()
         self._wake()
 
     def eof_received(self) -> bool:
-        """See asyncio.Protocol: it may still want to hear."""
+        """See asyncio.Protocol: who has said something may still want to hear; who has not is gone."""
         self.ended = True
         self._wake()
-        return True
+        return bool(self.data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -87,19 +94,26 @@ class Opening:
 
     # --- looking ----------------------------------------------------------------------------------------
 
-    async def look(self, *, whole: bool, patience: float | None) -> First | None:
+    async def look(self, *, whole: bool, patience: float | None, silence: float = inf) -> First | None:
         """What the agent begins with, with a whole HTTP head if that is asked for.
 
-        None if the other side has spoken, or if there is not a byte for ``patience`` seconds.
+        None if the other side has spoken, or if there is not a byte for ``patience`` seconds. An agent that is silent
+        for ``silence`` seconds, or begins and does not go on, is cut.
         """
-        while not self._spoken:
-            first = look(self.data, self._listener.header_limit) if self.data else _MORE
-            if first.kind is not Kind.MORE and (first.kind is not Kind.HTTP1 or first.whole or not whole):
-                return first
-            if self.ended or len(self.data) > HELD:
-                return _OPAQUE
-            if not await self._more(None if self.data else patience):
-                return None
+        now = self._clock.now()
+        try:
+            while not self._spoken:
+                first = look(self.data, self._listener.header_limit) if self.data else _MORE
+                if first.kind is not Kind.MORE and (first.kind is not Kind.HTTP1 or first.whole or not whole):
+                    return first
+                if self.ended or len(self.data) > self._most:
+                    return _OPAQUE
+                self.deadline = self._began + HEAD_SECONDS if self.data else now + silence
+                hesitates = first.kind is Kind.MORE and self.data and self.data[0] != _TLS
+                if not await self._more(_HESITATION if hesitates else None if self.data else patience):
+                    return _OPAQUE if hesitates else None
+        finally:
+            self.deadline = inf
         return None
 
     async def _more(self, seconds: float | None) -> bool:
@@ -145,6 +159,13 @@ class Opening:
         if self.held:
             self.held, self.deadline = False, inf
             self._listener.leave(self)
+
+    def give_to(self, connection: AgentConnection) -> None:
+        """It is another protocol's from here on, and is read again."""
+        transport = self.transport
+        transport.set_protocol(connection)  # type: ignore[arg-type]  # a protocol by its methods
+        connection.connection_made(transport)
+        transport.resume_reading()
 
     def __repr__(self) -> str:
         return f"<Opening {'held' if self.held else 'released'} {len(self.data)} bytes>"

@@ -77,6 +77,8 @@ class Side:
 
     def eof_received(self) -> bool:
         """See asyncio.Protocol: True leaves the way to this side open."""
+        if self.ended:
+            return True  # uvloop says so again if reading is resumed
         self.ended = True
         return self._relay.half_close(self) and self.can_write_eof()
 

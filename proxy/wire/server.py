@@ -129,7 +129,11 @@ class AgentConnection:
         self.transport = cast("asyncio.Transport", transport)
         self.deadline = self._clock.now() + HEAD_SECONDS
         if not self._door.enter(self):
-            self._refuse(Overloaded(retry_after=1.0))
+            self.refuse(Overloaded(retry_after=1.0))
+
+    def is_buffered_protocol(self) -> bool:
+        """See aiofastnet: reads go into ``get_buffer``."""
+        return True
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See asyncio.BufferedProtocol: one buffer serves all connections, since it is emptied before the next read."""
@@ -204,18 +208,18 @@ class AgentConnection:
         try:
             self._take(data, end)
         except Malformed as malformed:  # not the next one's name: mypyc gives a name one type
-            self._refuse(BadRequest(f"The request is malformed: {malformed}."))
+            self.refuse(BadRequest(f"The request is malformed: {malformed}."))
         except CallError as error:
-            self._refuse(error)
+            self.refuse(error)
 
     def _partial_head(self, data: bytes) -> None:
         line_end = data.find(b"\r\n", 0, self._door.header_limit)
         if len(data) > self._door.header_limit:
-            self._refuse(TargetTooLong() if line_end < 0 else HeadersTooLarge())
+            self.refuse(TargetTooLong() if line_end < 0 else HeadersTooLarge())
         elif data and data[0] == _TLS_HANDSHAKE:
-            self._refuse(BadRequest("These bytes are not HTTP. Speak http:// here, and https:// through a CONNECT."))
+            self.refuse(BadRequest("These bytes are not HTTP. Speak http:// here, and https:// through a CONNECT."))
         elif _BARE_LF.search(data):
-            self._refuse(BadRequest("The request is malformed: a line does not end in CRLF."))  # nor may its end come
+            self.refuse(BadRequest("The request is malformed: a line does not end in CRLF."))  # nor may its end come
         else:
             if data and not self._buffer:
                 self.deadline = self._clock.now() + HEAD_SECONDS
@@ -318,9 +322,9 @@ class AgentConnection:
             if status == 100:
                 self._expects = False
 
-    def _refuse(self, error: CallError) -> None:
+    def refuse(self, error: CallError, method: bytes = b"") -> None:
         """Answer a request that was not understood: nothing behind it on this connection can be trusted."""
-        self.state = "busy"
+        self.state, self._method = "busy", method or self._method
         self._tear()
         self._door.rejected(error, self._method)
         self._respond(rescue(error))
@@ -465,7 +469,7 @@ class AgentConnection:
         """The deadline has passed."""
         self.deadline = inf
         if self.state == "idle" and self._buffer and not self._writing_paused:
-            self._refuse(RequestTimeout())
+            self.refuse(RequestTimeout())
         else:
             self._cut_off()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from proxy.clock import Clock
 from proxy.core.classify import Classifier, ClassifySettings
@@ -26,6 +26,7 @@ from proxy.policies.timeouts import TimeoutPolicy
 from proxy.wire.dial import Way
 from proxy.wire.listener import Listener
 from proxy.wire.pool import Endpoint, Pool, Upstream
+from proxy.wire.server import AgentConnection
 from tests.support.raw import Agent, End, Script, Vendor, answers, turns, until
 
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -82,7 +83,7 @@ class Stack:
         self._bridge = Attempts(clock, Classifier(ClassifySettings()))
 
     @classmethod
-    async def start(cls, vendor_port: int, options: Options | None = None, clock: Clock | None = None) -> Stack:
+    async def start(cls, vendor_port: int, options: Options | None = None, clock: Clock | None = None) -> Self:
         options = options or Options()
         endpoint = options.endpoint or Endpoint("127.0.0.1", vendor_port, authority=b"vendor.test")
         stack = cls(clock or Clock(asyncio.get_running_loop()), endpoint, options)
@@ -131,6 +132,11 @@ class Stack:
         return self._timeout(attempt, self._upstream)
 
     @property
+    def agents(self) -> list[AgentConnection]:
+        """Connections that are served."""
+        return [each for each in self.listener._connections if isinstance(each, AgentConnection)]
+
+    @property
     def verdicts(self) -> list[Verdict | None]:
         return [attempt.verdict for attempt in self.attempts]
 
@@ -147,6 +153,7 @@ class Stack:
 
     async def _assert_nothing_left(self) -> None:
         await until(lambda: self.listener.connections == 0, "no agent's connection left")
+        await until(lambda: not self.listener._excess, "none of those that were too many left")
         await until(lambda: self.pool.counts()["busy"] == 0, f"no connection busy: {self.pool}")
         self.pool.close()
         await turns()
@@ -158,6 +165,8 @@ class Stack:
 class Wire:
     """Makes and ends what a test needs; ``agent`` is connected on first use."""
 
+    makes: type[Stack] = Stack
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.vendor: Vendor
@@ -167,7 +176,7 @@ class Wire:
     async def start(self, script: Script | bytes, **options: Any) -> Agent:
         """Start a vendor and the proxy before it; returns a connected agent."""
         await self.start_vendor(script)
-        self.stack = await Stack.start(self.vendor.port, Options(**options), self.clock)
+        self.stack = await self.makes.start(self.vendor.port, Options(**options), self.clock)
         return await self.connect()
 
     async def start_vendor(self, script: Script | bytes) -> Vendor:

@@ -7,17 +7,21 @@ a loop whose clock moves by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-import uvloop
 
 from proxy.clock import Clock
-from tests.support.virtual import VirtualLoop, clock_of
+from tests.support.captured import Caught
+from tests.support.names import NamedSelectorLoop, NamedUvloop, NamedVirtualLoop
+from tests.support.virtual import clock_of
 from tests.support.wire import Wire
+
+W = TypeVar("W", bound=Wire)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,20 +39,35 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if item.get_closest_marker("virtual_time"):
-        return {"virtual": VirtualLoop}
+        return {"virtual": NamedVirtualLoop}
     if item.get_closest_marker("both_loops"):
-        return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}
-    return {"uvloop": uvloop.new_event_loop}
+        return {"uvloop": NamedUvloop, "asyncio": NamedSelectorLoop}
+    return {"uvloop": NamedUvloop}
 
 
 @pytest.fixture
 async def wire(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Wire]:
     """See Wire. Fails the test on anything unhandled, logged as an error, or left behind."""
+    async with _watched(Wire(_clock(request)), caplog) as made:
+        yield made
+
+
+@pytest.fixture
+async def caught(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Caught]:
+    """See Caught; the same with what is caught."""
+    async with _watched(Caught(_clock(request)), caplog) as made:
+        yield made
+
+
+def _clock(request: pytest.FixtureRequest) -> Clock:
     loop = asyncio.get_running_loop()
+    return Clock(loop) if request.node.get_closest_marker("virtual_time") is None else clock_of(loop)
+
+
+@contextlib.asynccontextmanager
+async def _watched(made: W, caplog: pytest.LogCaptureFixture) -> AsyncIterator[W]:
     unhandled: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: unhandled.append(context))
-    virtual = request.node.get_closest_marker("virtual_time") is not None
-    made = Wire(clock_of(loop) if virtual else Clock(loop))
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     yield made
     await made.stop()
     gc.collect()

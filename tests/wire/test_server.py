@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from proxy.clock import Clock
-from proxy.errors import AgentGone, CallError, ConnectionReset, PoolExhausted
+from proxy.errors import AgentGone, CallError, ConnectionReset, PoolExhausted, Unsupported
 from proxy.model import Chain, Effect, Ending, Exchange, Headers, Request, Response
 from proxy.wire.body import Body
 from proxy.wire.server import BODY_IDLE_SECONDS, AgentConnection
@@ -43,6 +43,9 @@ class Door:
 
     def route(self, request: Request) -> Chain:
         return Chain("api", "default", self._proceed, self._proceed)
+
+    def connect(self, connection: AgentConnection, request: Request, early: bytes) -> None:
+        raise Unsupported
 
     def rejected(self, error: CallError, method: bytes) -> None:
         pass

@@ -18,7 +18,7 @@ MIB = 2**20
 
 def buffered(stack: Stack) -> int:
     """Bytes that the proxy itself holds for agents and upstreams."""
-    agents = [each.transport for each in stack.listener._connections]
+    agents = [each.transport for each in stack.agents]
     return sum(transport.get_write_buffer_size() for transport in agents)
 
 
@@ -263,7 +263,7 @@ async def test_a_burst_of_pipelined_requests(wire: Wire, count: int) -> None:
     task = asyncio.get_running_loop().create_task(agent.send(burst))
     for number in range(count):
         assert (await agent.answer()).body == b"/%d" % number
-        assert all(len(each._buffer) <= 192 * 1024 for each in wire.stack.listener._connections)
+        assert all(len(each._buffer) <= 192 * 1024 for each in wire.stack.agents)
     await task
     assert len(wire.vendor.connections) == 1
 

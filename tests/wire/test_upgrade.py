@@ -83,7 +83,7 @@ async def test_a_tunnel_is_held_back_by_an_agent_that_does_not_read(wire: Wire) 
     await agent.send(UPGRADE)
     await until(lambda: taken != [])
     assert taken[0] < 2**26
-    assert all(each.transport.get_write_buffer_size() <= 192 * 1024 for each in wire.stack.listener._connections)
+    assert all(each.transport.get_write_buffer_size() <= 192 * 1024 for each in wire.stack.agents)
     agent.reset()
 
 
