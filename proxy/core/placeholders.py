@@ -16,6 +16,9 @@ A placeholder is sought in the values of header fields, in the user and password
 query, however its characters are spelled (RFC 3986, 2.1). It is not sought in the path, for no secret belongs in what
 every log takes down, nor in bodies, which stream. Where one placeholder is a part of another, the longer one counts.
 Whatever is not replaced keeps its place and its bytes.
+
+TRACE is answered with the request itself, so nothing is set in one (RFC 9110, 9.3.8): a server that serves it would tell
+the agent the secret.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 _BASIC: Final = b"basic "
 _SCHEME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ +(?=[^ ]+$)")  # auth-scheme (RFC 9110, 11.4)
+_ECHOED: Final = frozenset({b"TRACE", b"TRACK"})  # the second is Microsoft's
 _AUTHORIZATION: Final = frozenset({b"authorization", b"proxy-authorization"})
 _HEX: Final = rb"[0-9A-Fa-f]"
 _NO_ESCAPE: Final = rb"(?!(?<=%%)%b%b)(?!(?<=%%%b)%b)" % (_HEX, _HEX, _HEX, _HEX)  # what follows does not end one
@@ -71,6 +75,11 @@ class Dresser:
     def dress(self, request: Request) -> Request:
         """The request as it may be sent: the same object if nothing had to be changed. Raises PlaceholderMisused."""
         fields, target = request.headers.fields, request.target
+        if request.method.upper() in _ECHOED:
+            query = target.partition(b"?")[2]
+            self._refuse(_text([value for _, _, value in fields]), "header fields")
+            self._refuse(query + b"\n" + unquote_to_bytes(query), "query")
+            return request
         # Most calls hold no placeholder at all, and are looked at once.
         text = b"\n".join([value for lower, _, value in fields if lower not in self._fields])
         if self._in_value.search(text) is not None or _BASIC in text.lower():

@@ -181,6 +181,18 @@ def test_the_rest_of_a_request_is_kept() -> None:
     assert list(call.headers) == [(b"A", b"1")]
 
 
+@pytest.mark.parametrize("method", [b"TRACE", b"trace", b"TRACK"])
+def test_what_is_echoed_gets_no_secret(method: bytes) -> None:
+    """The answer to a TRACE is the request: the agent would read in it what it must never hold."""
+    call = request(b"/x?key=bs_key_77", (b"Authorization", b"Bearer bs_stripe"))
+    call.method = method
+    assert Dresser((BEARER, KEY), FOREIGN).dress(call) is call
+    for target, value in ((b"/x?a=bs%5Fopenai", b""), (b"/x", b"bs_openai")):
+        call.target, call.headers = target, Headers.of((b"X-A", value))
+        with pytest.raises(PlaceholderMisused):
+            Dresser((BEARER, KEY), FOREIGN).dress(call)
+
+
 def test_nothing_shows_a_secret() -> None:
     """Neither a credential nor what puts it into calls."""
     shown = f"{BEARER!r} {KEY!r} {Dresser([BEARER, KEY], FOREIGN)!r}"
