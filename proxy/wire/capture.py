@@ -176,8 +176,7 @@ class Capture:
             self._established = True
         first = await self._look(_SILENCE if self._relay is None else None)
         if first is None and self._relay is None:
-            reached = await self._try_other_side()
-            first = await self._look(None, silence=inf if reached else BODY_IDLE_SECONDS)
+            first = await self._hear_both()
         self._first = first = first or First(Kind.OPAQUE)
         if foreign:
             self._agree(first)
@@ -185,17 +184,25 @@ class Capture:
         else:
             await self._deliver(first)
 
-    async def _look(self, patience: float | None, silence: float = inf) -> First | None:
-        return await self.opening.look(whole=self._api is None, patience=patience, silence=silence)
+    async def _look(self, patience: float | None) -> First | None:
+        return await self.opening.look(whole=self._api is None, patience=patience)
 
-    async def _try_other_side(self) -> bool:
-        """The agent is silent. What cannot be reached is not an error yet: it may still say that it wants an api."""
+    async def _hear_both(self) -> First | None:
+        """The agent is silent: dial the other side, and go on listening meanwhile."""
+        dialling = self._clock.spawn(self._try_other_side(), "the other side of a silent agent")
+        try:
+            return await self._look(None)
+        finally:
+            dialling.cancel()  # if it still does: the agent has said what it wants
+
+    async def _try_other_side(self) -> None:
+        """What cannot be reached is not an error yet: the agent may still say that it wants an api."""
         try:
             self._relay = await self._dial(self._target.place, self._onward())
         except CallError as error:
             _log.debug("nobody speaks yet", extra={"target": str(self._target), "why": error.detail})
-            return False
-        return True
+            if not self.opening.data:
+                self.opening.deadline = self._clock.now() + BODY_IDLE_SECONDS
 
     def _agree(self, first: First) -> None:
         """A tunnel may not be for another host than CONNECT said. Raises WrongHost, EgressDenied."""
@@ -302,7 +309,12 @@ class Capture:
         relay.upstream_first = self.opening.other_side_spoke
         if early:
             relay.upstream.data_received(early)  # before it reads on: what it reads comes behind this
-        await self._clock.loop.create_connection(lambda: relay.upstream, sock=sock)  # type: ignore[type-var]
+        try:
+            await self._clock.loop.create_connection(lambda: relay.upstream, sock=sock)  # type: ignore[type-var]
+        except BaseException:
+            relay.shut()
+            sock.close()
+            raise
         return relay
 
     def _join(self, handling: str) -> None:

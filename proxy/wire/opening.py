@@ -94,13 +94,12 @@ class Opening:
 
     # --- looking ----------------------------------------------------------------------------------------
 
-    async def look(self, *, whole: bool, patience: float | None, silence: float = inf) -> First | None:
+    async def look(self, *, whole: bool, patience: float | None) -> First | None:
         """What the agent begins with, with a whole HTTP head if that is asked for.
 
-        None if the other side has spoken, or if there is not a byte for ``patience`` seconds. An agent that is silent
-        for ``silence`` seconds, or begins and does not go on, is cut.
+        None if the other side has spoken, or if there is not a byte for ``patience`` seconds. An agent that begins and
+        does not go on is cut.
         """
-        now = self._clock.now()
         try:
             while not self._spoken:
                 first = look(self.data, self._listener.header_limit) if self.data else _MORE
@@ -108,7 +107,8 @@ class Opening:
                     return first
                 if self.ended or len(self.data) > self._most:
                     return _OPAQUE
-                self.deadline = self._began + HEAD_SECONDS if self.data else now + silence
+                if self.data:
+                    self.deadline = self._began + HEAD_SECONDS
                 hesitates = first.kind is Kind.MORE and self.data and self.data[0] != _TLS
                 if not await self._more(_HESITATION if hesitates else None if self.data else patience):
                     return _OPAQUE if hesitates else None

@@ -23,6 +23,7 @@ from tests.support.captured import (
     greets,
 )
 from tests.support.hello import real
+from tests.support.names import HIDDEN
 from tests.support.raw import End, mute, until
 from tests.support.wire import OK
 
@@ -224,6 +225,19 @@ async def test_an_agent_that_speaks_late_where_nobody_listens(caught: Caught) ->
     assert await agents[1].closed()
     await caught.clock.sleep(40.0)
     assert await agents[2].closed()
+
+
+@pytest.mark.virtual_time
+async def test_an_agent_that_speaks_late_while_the_other_side_is_still_looked_for(caught: Caught) -> None:
+    """A name that is looked up without end keeps nobody waiting who says that the api is wanted."""
+    await caught.start(OK)
+    caught.stack.apis[HIDDEN] = "api"
+    agent = await caught.tunnel(b"%b:80" % HIDDEN.encode())
+    await caught.clock.sleep(1.0)
+    asked = caught.clock.now()
+    answer = await agent.ask(b"GET /x HTTP/1.1\r\nHost: %b\r\n\r\n" % HIDDEN.encode())
+    assert answer.status == 200
+    assert caught.clock.now() - asked < 1.0
 
 
 # --- ends
