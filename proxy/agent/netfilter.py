@@ -100,12 +100,12 @@ def plan(
 ) -> Plan:
     """The rules for one tool; ``ipv6`` is asked by iptables alone. Raises ValueError: an argument makes no sense."""
     if not 0 <= uid < 2**32 - 1:
-        raise ValueError(f"{uid} is no user id")
+        raise ValueError(f"--uid: {uid} is no user id")
     passing = [_Rule(f"meta skuid {uid}", f"-m owner --uid-owner {uid}"), _Rule('oifname "lo"', "-o lo")]
     passing += [_to_network(network) for network in _networks(exclude_networks)]
-    ports = sorted({_port(number) for number in exclude_ports} | {_DNS})
+    ports = sorted({_port("--exclude-port", number) for number in exclude_ports} | {_DNS})
     tcp = [*passing, *(_Rule(f"tcp dport {each}", f"-p tcp --dport {each}") for each in ports)]
-    rules = _Rules(tcp, passing, _port(port), quic=_QUIC not in ports)
+    rules = _Rules(tcp, passing, _port("--port", port), quic=_QUIC not in ports)
     if tool == "nft":
         return _nft(rules)
     families = [_Family(tool, 4), _Family(tool, 6)][: 1 + ipv6]
@@ -125,9 +125,9 @@ def removal(tool: str, *, ipv6: bool = True) -> tuple[Step, ...]:
     return tuple(step for family in families for step in family.remove())
 
 
-def _port(number: int) -> int:
+def _port(option: str, number: int) -> int:
     if not 0 < number < 65536:
-        raise ValueError(f"{number} is no port")
+        raise ValueError(f"{option}: {number} is no port: they go from 1 to 65535")
     return number
 
 
@@ -136,7 +136,10 @@ def _networks(texts: Iterable[str]) -> list[_Network]:
     four: list[IPv4Network] = []
     six: list[IPv6Network] = []
     for text in texts:
-        network = ip_network(text)
+        try:
+            network = ip_network(text)
+        except ValueError as error:
+            raise ValueError(f"--exclude-network: {error}: write 10.0.0.0/8 or fd00::/8, or one address") from None
         if isinstance(network, IPv4Network):
             four.append(network)
         else:

@@ -109,9 +109,14 @@ def authority_file(config: Config, environ: Mapping[str, str]) -> Path | None:
     """Our authority's certificate, as far as it can be seen from here."""
     if config.tls_intercept is None:
         return None
-    said = environ.get("BACKSTAY_CA") or environ.get("NODE_EXTRA_CA_CERTS")
-    places = [config.tls_intercept.trust_dir / CERTIFICATE, *([Path(said)] if said else [])]
-    return next((place for place in places if os.access(place, os.R_OK)), None)
+    ours, added = (Path(environ.get(name, "")) for name in ("BACKSTAY_CA", "NODE_EXTRA_CA_CERTS"))
+    places = [config.tls_intercept.trust_dir / CERTIFICATE, ours, *filter(_is_published, [added])]
+    return next((place for place in places if place.is_file() and os.access(place, os.R_OK)), None)
+
+
+def _is_published(file: Path) -> bool:
+    """Whether it lies as Backstay puts it: by other roots than ours, a vendor would pass for Backstay and be asked."""
+    return file.name == CERTIFICATE and file.with_name(BUNDLE).is_file()
 
 
 def trust(config: Config, environ: Mapping[str, str], ours: Path | None) -> Iterator[Finding]:

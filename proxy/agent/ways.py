@@ -22,9 +22,10 @@ METADATA: Final = "169.254.169.254"
 _SERVE: Final = "start Backstay with this configuration (`backstay run CONFIG`), or correct the variables"
 _RELOAD: Final = "have Backstay load this configuration"
 _REDIRECT: Final = "apply the rules (`backstay redirect --apply`), as root, in the agent's network namespace"
+_RUN_AND_REDIRECT: Final = f"start Backstay with this configuration (`backstay run CONFIG`), or {_REDIRECT}"
 _EGRESS: Final = "see `egress` in the configuration that Backstay runs with"
 _UNSEEN: Final = "https passes through as it is, and no policy but egress applies"
-_OLDER: Final = "if that is the vendor's, it is not caught; if it is Backstay's, restart what holds an older ca.crt"
+_OLDER: Final = "if it is Backstay's, restart what holds an older ca.crt; if the vendor's, it is not caught:"
 
 
 class Ways:
@@ -71,7 +72,7 @@ class Ways:
             return failed(
                 about, "redirection: no connection to its port 1, as there would be if all were caught", _REDIRECT
             )
-        return self._reached(api, question, about, "redirection", _REDIRECT)
+        return self._reached(api, question, about, "redirection", _RUN_AND_REDIRECT)
 
     def _is_redirected(self, question: Question) -> bool:
         """Whether any port of the host answers: a call in the clear would be the vendor's before one knows."""
@@ -104,7 +105,7 @@ class Ways:
             return failed(about, f"{way}: {question.proxy} refuses: {error}", _EGRESS)
         except Untrusted as error:
             what = f"{way}: the certificate is of {error.issuer}, not of our authority: {error}"
-            return failed(about, what, _OLDER)
+            return failed(about, what, f"{_OLDER} {mend}")
         if not answer.is_ours:
             return failed(about, f"{way}: somebody else answers, with {answer.status}", mend)
         if answer.said.get("api") != api.name:

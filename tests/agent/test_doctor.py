@@ -111,6 +111,17 @@ def test_the_tunnel_leads_to_somebody_else(backstand: Backstand) -> None:
     assert not [call for call in backstand.calls if call.startswith("OPTIONS")]
 
 
+def test_whose_certificate_it_is_decides_what_to_do(backstand: Backstand) -> None:
+    """The vendor's: calls do not come here. Ours: the doctor holds an older one."""
+    config = config_of(backstand)
+    backstand.tunnelled = {"api.vendor.test"}
+    (mend,) = [finding.mend for finding in examined(config, environ_of(config)) if finding.result == "failed"]
+    assert "restart what holds an older ca.crt" in mend
+    assert mend.endswith(
+        "it is not caught: start Backstay with this configuration (`backstay run CONFIG`), or correct the variables"
+    )
+
+
 def test_somebody_else_answers(backstand: Backstand) -> None:
     """A proxy that knows nothing of it forwards the question, or answers as it likes."""
     config = config_of(backstand, CLEAR)
@@ -221,6 +232,9 @@ def test_one_way_is_enough(backstand: Backstand) -> None:
     (found,) = ill(examined(config, environ_of(config)))
     assert found[1] == "warning"
     assert found[2] == f"redirection: cannot connect to 127.0.0.9:{port}: Connection refused"
+    (mend,) = [finding.mend for finding in examined(config, environ_of(config)) if finding.result == "warning"]
+    assert mend.startswith("start Backstay")  # rules that lead to nobody look like this, too
+    assert "redirect --apply" in mend
 
 
 def test_nothing_leads_there() -> None:

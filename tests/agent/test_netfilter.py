@@ -105,15 +105,15 @@ def test_what_is_removed_depends_on_no_argument() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"uid": -1}, "no user id"),
+        ({"uid": -1}, "--uid: -1 is no user id"),
         ({"uid": 2**32 - 1}, "no user id"),
-        ({"port": 0}, "0 is no port"),
-        ({"exclude_ports": [65536]}, "65536 is no port"),
-        ({"exclude_networks": ["10.0.0.1/8"]}, "host bits"),
-        ({"exclude_networks": ["api.example"]}, "IPv4 or IPv6"),
+        ({"port": 0}, "--port: 0 is no port"),
+        ({"exclude_ports": [65536]}, "--exclude-port: 65536 is no port"),
+        ({"exclude_networks": ["10.0.0.1/8"]}, "--exclude-network: 10.0.0.1/8 has host bits set: write "),
+        ({"exclude_networks": ["api.example"]}, "--exclude-network: 'api.example' .* IPv4 or IPv6 network: write "),
     ],
 )
 def test_arguments_that_make_no_sense(changes: dict[str, object], why: str) -> None:
-    """They are refused before anything is run."""
+    """They are refused before anything is run, by the name of the option."""
     with pytest.raises(ValueError, match=why):
         plan(**{"uid": 1337, "port": 7071, "tool": "nft", **changes})  # type: ignore[arg-type]

@@ -147,6 +147,16 @@ def test_the_folder_is_mounted_elsewhere(config: Config, environ: dict[str, str]
     assert of_trust(away, environ) == []
 
 
+def test_roots_of_others_are_not_taken_for_ours(config: Config, environ: dict[str, str], tmp_path: Path) -> None:
+    """A company's in NODE_EXTRA_CA_CERTS: what they sign would be asked as if it were Backstay."""
+    (tmp_path / "corp").mkdir()
+    for name in ("ca.crt", "roots.pem"):
+        (tmp_path / "corp" / name).write_bytes(OLDER)
+        away = replace(config, tls_intercept=TlsIntercept(trust_dir=Path("/not/here")))
+        (found,) = of_trust(away, {**environ, "NODE_EXTRA_CA_CERTS": str(tmp_path / "corp" / name)})
+        assert found == ("failed", "/not/here/ca.crt cannot be read")
+
+
 def test_a_variable_that_is_not_set(config: Config, environ: dict[str, str]) -> None:
     """Whose clients are not served, is said; if it is none at all, that is a failure."""
     (found,) = of_trust(config, without(environ, "AWS_CA_BUNDLE", "DENO_CERT"))
