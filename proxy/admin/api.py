@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import logging
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final, get_args
+from functools import partial
+from typing import Any, Final, cast, get_args
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -28,6 +30,7 @@ _http_log = logging.getLogger("backstay.http")
 _LARGEST_BODY: Final = 4096  # bytes; what is sent here is one short object
 _KEEP_ALIVE: Final = 75.0  # seconds; above the usual scrape interval
 _SHUTDOWN: Final = 1.0  # second that answers in the making get
+_MOST_CONNECTIONS: Final = 64  # at once; what scrapes, probes and operates needs a few
 
 
 # --- metrics and health: read-only and open --------------------------------------------------------
@@ -153,6 +156,33 @@ def _no_breaker(name: str, names: list[str]) -> ProblemError:
 # --- serving -------------------------------------------------------------------------------------
 
 
+class _Site(web.TCPSite):
+    """Holds a few connections, the newest: whoever opens many and says nothing takes nobody's place for long.
+
+    The metrics may be open to a whole cluster, and what they hold in file descriptors, calls of agents would lack.
+    """
+
+    __slots__ = ("_address",)
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
+        super().__init__(runner, host, port)
+        self._address = (host, port)
+
+    async def start(self) -> None:
+        """See aiohttp: the same, less what we do not use, with another factory of protocols."""
+        await web.BaseSite.start(self)
+        factory = partial(_newest, cast("web.Server", self._runner.server))
+        self._server = await asyncio.get_running_loop().create_server(factory, *self._address)
+
+
+def _newest(server: web.Server) -> web.RequestHandler:
+    held = server.connections  # the oldest first
+    for handler in held[: max(len(held) + 1 - _MOST_CONNECTIONS, 0)]:
+        if handler.transport is not None:
+            handler.transport.abort()  # a close would wait for what it does not read
+    return server()
+
+
 async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     """Serve ``app`` until ``cleanup()`` of what is returned; its ``addresses`` tell the port if ``port`` is 0.
 
@@ -164,7 +194,7 @@ async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _Site(runner, host, port).start()
     except OSError:
         await runner.cleanup()
         raise

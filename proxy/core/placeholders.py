@@ -17,8 +17,8 @@ query, however its characters are spelled (RFC 3986, 2.1). It is not sought in t
 every log takes down, nor in bodies, which stream. Where one placeholder is a part of another, the longer one counts.
 Whatever is not replaced keeps its place and its bytes.
 
-TRACE is answered with the request itself, so nothing is set in one (RFC 9110, 9.3.8): a server that serves it would tell
-the agent the secret.
+TRACE is answered with the request itself, so nothing is set in one (RFC 9110, 9.3.8): a server that serves it would
+tell the agent the secret.
 """
 
 from __future__ import annotations

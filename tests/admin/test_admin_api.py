@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import ClientSession, web
@@ -258,6 +259,22 @@ class TestServe:
             assert response.status == 200
         await runner.cleanup()
         assert runner.addresses == []
+
+    async def test_who_opens_many_connections_takes_nobodys_place(self, registry: Registry) -> None:
+        """The metrics are open: silent connections and half a head would else hold every file descriptor for ever."""
+        runner = await serve(metrics_app(registry, lambda: True), "127.0.0.1", 0)
+        host, port = runner.addresses[0]
+        held = [await asyncio.open_connection(host, port) for _ in range(100)]
+        for _, writer in held:
+            writer.write(b"GET /metrics HT")
+        async with ClientSession() as session, session.get(f"http://{host}:{port}/healthz") as response:
+            assert response.status == 200
+            assert len(cast("web.Server", runner.server).connections) <= 64
+        with contextlib.suppress(ConnectionResetError):
+            assert await held[0][0].read() == b""
+        for _, writer in held:
+            writer.close()
+        await runner.cleanup()
 
     async def test_malformed_requests_leave_no_trace(
         self, registry: Registry, caplog: pytest.LogCaptureFixture
