@@ -10,8 +10,7 @@ Names below ``test`` are this machine: see names.py.
 
 from __future__ import annotations
 
-import ssl
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from proxy.clock import Clock
 from proxy.core.egress import EgressSettings, Via, parse_pattern
@@ -56,7 +55,7 @@ class CatchingStack(Stack):
         self.bound_for: tuple[str, int] | None = None  # where redirected connections were going
         self.apis = dict(_APIS)
         self.transparent_port = 0
-        self._mint: Mint | None = None
+        self.mint: Mint | None = None
         self.catcher = self.listener.catches = Catcher(
             self.listener, self.guard, lambda *handled: self.handled.append(handled), whither=lambda _: self.bound_for
         )
@@ -70,11 +69,11 @@ class CatchingStack(Stack):
 
     def intercept(self, authority: Authority | None) -> None:
         """End TLS under this authority; None: not any more."""
-        if self._mint is not None:
-            self._mint.close()
-        self._mint = None if authority is None else Mint(self.clock, authority)
+        if self.mint is not None:
+            self.mint.close()
+        self.mint = None if authority is None else Mint(self.clock, authority)
         self.catcher.interceptor = (
-            None if self._mint is None else Interceptor(self.clock, self._mint, self.distrusted.append)
+            None if self.mint is None else Interceptor(self.clock, self.mint, self.distrusted.append)
         )
 
     # listener.Router
@@ -160,26 +159,3 @@ async def echo(end: End) -> None:
     """Say back what comes, byte for byte, as it comes, until it ends."""
     while data := await end.some():
         await end.send(data)
-
-
-async def secure(agent: Agent, trusted: Authority | None = None, name: str | None = API, **options: Any) -> Agent:
-    """The same agent with TLS over its connection. ``trusted``: whose certificates it accepts; None: anybody's."""
-    await agent.writer.start_tls(client(trusted, **options), server_hostname=name)
-    return agent
-
-
-def client(
-    trusted: Authority | None = None, *, alpn: tuple[str, ...] = (), version: ssl.TLSVersion | None = None
-) -> ssl.SSLContext:
-    """A client's side of TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if trusted is None:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        context.load_verify_locations(cadata=trusted.pem.decode())
-    if alpn:
-        context.set_alpn_protocols(list(alpn))
-    if version is not None:
-        context.minimum_version = context.maximum_version = version
-    return context

@@ -10,15 +10,17 @@ import asyncio
 import contextlib
 import gc
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
 import pytest
 
 from proxy.clock import Clock
+from proxy.wire.ca import Authority
 from tests.support.captured import Caught
 from tests.support.names import NamedSelectorLoop, NamedUvloop, NamedVirtualLoop
-from tests.support.virtual import clock_of
+from tests.support.virtual import EPOCH, clock_of
 from tests.support.wire import Wire
 
 W = TypeVar("W", bound=Wire)
@@ -43,6 +45,18 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("both_loops"):
         return {"uvloop": NamedUvloop, "asyncio": NamedSelectorLoop}
     return {"uvloop": NamedUvloop}
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """One that signs for intercepted hosts."""
+    return Authority.load(tmp_path_factory.mktemp("now") / "ca", time.time())
+
+
+@pytest.fixture(scope="session")
+def virtual_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The same where time is virtual."""
+    return Authority.load(tmp_path_factory.mktemp("then") / "ca", EPOCH)
 
 
 @pytest.fixture
