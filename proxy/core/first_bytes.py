@@ -24,10 +24,10 @@ _EMPTY_LINES: Final = rb"(?:\r\n)*"  # to be ignored (RFC 9112, 2.2)
 _METHOD: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"  # the longest that is registered has 17 letters
 _TARGET: Final = rb"[^\x00-\x20\x7f][^\x00-\x1f\x7f]*?"  # spaces within are wrong, and clients send them
 _LINE: Final = re.compile(_EMPTY_LINES + _METHOD + rb" (" + _TARGET + rb") HTTP/1\.")
-_BEGINNING: Final = re.compile(_EMPTY_LINES + rb"(?:\r?|" + _METHOD + rb"(?: (?:" + _TARGET + rb")?)?)")
+_VERSION: Final = b" HTTP/1."
+_BEGINNING: Final = re.compile(_EMPTY_LINES + rb"(?:\r?|" + _METHOD + rb"(?: (?:[^\x00-\x20\x7f][^\x00-\x1f\x7f]*)?)?)")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#@\s]+)(?:[/?#].*)?", re.IGNORECASE | re.DOTALL)
 _HOST: Final = re.compile(rb"\r\nhost:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
-_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
 class Kind(enum.Enum):
@@ -80,7 +80,8 @@ def _tls(data: bytes) -> First:
 
 
 def _http1(data: bytes, limit: int) -> First:
-    line = _LINE.match(data)
+    # A head may come byte by byte, and is looked at anew each time: what costs least says first that it is not there.
+    line = _LINE.match(data) if _VERSION in data else None
     if line is not None:
         return _head(data, line.end(), line[1], limit)
     return _MORE if len(data) <= limit and _BEGINNING.fullmatch(data) else _OPAQUE
@@ -90,7 +91,8 @@ def _head(data: bytes, start: int, target: bytes, limit: int) -> First:
     end = data.find(b"\r\n\r\n", start)
     if end < 0:
         # Too long, or with lines that end otherwise: its end will never be seen.
-        return First(Kind.HTTP1, whole=len(data) > limit or _BARE_LF.search(data, start) is not None)
+        bare = data.count(b"\n", start) != data.count(b"\r\n", start)
+        return First(Kind.HTTP1, whole=len(data) > limit or bare)
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
         return First(Kind.HTTP1, host=absolute[1], whole=True)
