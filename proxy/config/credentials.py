@@ -16,6 +16,7 @@ from proxy.config.outbound import PARAMETER
 from proxy.config.problems import Problems
 from proxy.config.schema import Document
 from proxy.config.units import UnitError
+from proxy.config.urls import MASK
 from proxy.config.validate import Place, find
 from proxy.core.fallback import RESERVED_FIELDS
 
@@ -44,9 +45,8 @@ def check_credentials(document: Document, root: Mapping, problems: Problems) -> 
     given = list(_given(document, root))
     for index, each in enumerate(given):
         place = find(root, ("apis", each.api, "credentials", each.name, "placeholder"))
-        if (clash := next(_clashes(each, given[:index], given), None)) is not None:
-            message, remedy = f"{display(place.node)} {clash}", "choose one that is found nowhere else"
-            problems.add(place.node.mark, place.path, message, remedy)
+        if (clash := next(_clashes(each, display(place.node), given[:index], given), None)) is not None:
+            problems.add(place.node.mark, place.path, clash, "choose one that is found nowhere else")
 
 
 def _names(credentials: Place, problems: Problems) -> None:
@@ -93,16 +93,16 @@ def _complaint(name: str, first: str) -> tuple[str, str] | None:
     return None
 
 
-def _clashes(each: _Given, before: list[_Given], everything: list[_Given]) -> Iterator[str]:
-    """What its placeholder could be taken for."""
+def _clashes(each: _Given, shown: str, before: list[_Given], everything: list[_Given]) -> Iterator[str]:
+    """What its placeholder could be taken for. ``shown``: the placeholder as it may be shown."""
     text = each.placeholder
     if text is None:
         return
-    for other in before:
-        if text == other.placeholder:
-            yield f"is the placeholder of {other}, too"
-        elif other.placeholder is not None and (text in other.placeholder or other.placeholder in text):
-            yield f"and the placeholder of {other} are one within the other"
     for other in everything:
         if text in other.value:
-            yield f"is found in the secret of {other}"
+            yield f"{MASK} is found in the secret of {other}"  # or is the secret, by mistake
+    for other in before:
+        if text == other.placeholder:
+            yield f"{shown} is the placeholder of {other}, too"
+        elif other.placeholder is not None and (text in other.placeholder or other.placeholder in text):
+            yield f"{shown} and the placeholder of {other} are one within the other"
