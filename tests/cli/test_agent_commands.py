@@ -85,7 +85,7 @@ def test_env_that_cannot_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["env", write(tmp_path, port=0)]) == 1
     assert "name a port that agents can be told; or say it with --at HOST:PORT" in capsys.readouterr().err
     assert main(["env", write(tmp_path), "--shims", "/dev/null/s"]) == 1
-    assert capsys.readouterr().err.startswith("backstay: /dev/null")
+    assert capsys.readouterr().err.startswith("backstay: /dev/null/s: Not a directory: the shims cannot be kept here; ")
 
 
 def test_env_says_that_https_is_not_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +107,8 @@ def test_env_at_no_address(config: str, at: str, capsys: pytest.CaptureFixture[s
 def test_doctor_for_people_and_programs(
     config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ill without any variable, in both forms."""
+    """Ill without any variable, in both forms; the machine's own roots are not taken for the authority."""
+    assert main(["ca", config]) == 0
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("socket.create_connection", refuse)
