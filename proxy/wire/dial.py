@@ -9,6 +9,7 @@ the environment says of proxies is for agents: it is not read.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import socket
 from collections.abc import Callable, Sequence
@@ -122,6 +123,10 @@ async def _connect(found: list[_Found]) -> socket.socket:
         sock = await start_connection(found, happy_eyeballs_delay=_HEAD_START, interleave=0)
     except RuntimeError as error:  # of uvloop
         raise OSError(str(error)) from None
+    except OSError as error:
+        if error.errno is None:  # several, each with another
+            raise
+        raise OSError(error.errno, os.strerror(error.errno)) from None  # less the words of asyncio's calls
     if task is not None and task.cancelling() > cancelled:
         # aiohappyeyeballs (2.6) swallows a cancellation that comes while it calls off the race that it has won.
         sock.close()

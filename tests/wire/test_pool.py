@@ -187,6 +187,7 @@ async def test_refused(wire: Wire) -> None:
     await wire.vendor.stop()
     answer = await agent.ask(POST)
     assert (answer.status, b'"reason": "connect"' in answer.body) == (502, True)
+    assert b"cannot be reached: Connection refused." in answer.body
     assert wire.stack.attempts[0].written is False
 
 
