@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.chain import link
 from proxy.core.egress import Via
 from proxy.core.placeholders import Dresser
-from proxy.core.routing import ApiEntry, Found, Table, normalise_host, port_of
+from proxy.core.routing import ApiEntry, Found, Table, moved, normalise_host, port_of
 from proxy.errors import Misdirected, WrongHost
 from proxy.model import Chain
 from proxy.unlisted import Unlisted
@@ -72,7 +72,7 @@ class Runtime:
 
     def _route_forward(self, request: Request) -> Chain:
         """A target in absolute-form: we are taken for a proxy."""
-        found = self._table.find_named(request.host, request.target)
+        found = self._table.find_named(request.host, request.target, _DEFAULT_PORTS[request.forward.decode()])
         if found is None and self._is_own(request.host):
             found = self._table.find(request.host, request.target)  # a base url at us, by way of us
         return self._unlisted.route(request) if found is None else self._found(request, found)
@@ -90,15 +90,13 @@ class Runtime:
 
     def named(self, host: str, port: int) -> str | None:
         """See listener.Router."""
-        entry = self._table.named(_with_port(host.encode("latin-1", "replace"), port))
+        entry = self._table.named((f"[{host}]" if ":" in host else host).encode("latin-1", "replace"), port)
         return None if entry is None else entry.name
 
     def bound(self, request: Request, api: str, port: int) -> Chain:
         """See listener.Router."""
         host = request.host
-        found = self._table.find_named(host, request.target) or self._table.find_named(
-            _with_port(host, port), request.target
-        )
+        found = self._table.find_named(host, request.target, port)
         if found is None or found.entry.name != api:
             raise WrongHost(f"This connection was made for {api}; {host.decode('latin-1')} is another host.")
         return self._found(request, found)
@@ -157,7 +155,7 @@ class Runtime:
         entry, request = self._entries[name], exchange.request
         chain = entry.pick(request.method, request.path)
         call = request.revised(request.headers.copy())
-        call.target = entry.base + request.target.removeprefix(own.base_path.encode("latin-1")) or b"/"
+        call.target = moved(request.target, own.base_path.encode("latin-1"), entry.base)
         call.upgrade = request.upgrade
         branch = exchange.branch(call)
         branch.api, branch.route, branch.inform = chain.api, chain.route, exchange.inform
@@ -178,13 +176,6 @@ class Runtime:
             )
         context, name = self._contexts[identity], api.tls.server_name
         return Endpoint(api.host, api.port, context, name, authority.encode(), identity=identity, way=way)
-
-
-def _with_port(host: bytes, port: int) -> bytes:
-    """A host as Host would have it, for the table: its port counts where it is an address."""
-    if host.count(b":") > 1 and not host.startswith(b"["):
-        return b"[%b]:%d" % (host, port)
-    return host if host.rpartition(b"]")[2].count(b":") else b"%b:%d" % (host, port)
 
 
 def _try_shared(config: Config) -> None:

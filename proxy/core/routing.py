@@ -32,11 +32,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from proxy.core.addresses import inner, literal
+
 T = TypeVar("T")
 
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ADDRESS: Final = re.compile(r"localhost|[0-9.]+|\[.*\]|.*:.*")
+_END_OF_PATH: Final = frozenset({b"", b"/", b"?"})  # or of a segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,34 @@ class Match:
 
 
 def normalise_host(host: bytes) -> str:
-    """The name in a Host field: lower case, without port and final dot; an IPv6 address without brackets."""
+    """The name in a Host field: lower case, without port and final dots; an IPv6 address without brackets."""
     name = host.decode("latin-1").lower()
     if name.startswith("["):
         return name[1:].partition("]")[0]
-    return name.partition(":")[0].removesuffix(".")
+    return name.partition(":")[0].rstrip(".")
 
 
 def port_of(host: bytes, default: int = 80) -> int:
     """The port in a Host field, or that of its scheme."""
     digits = host.rpartition(b"]")[2].partition(b":")[2]
     return int(digits) if digits.isdigit() else default
+
+
+def _one_spelling(name: str) -> str:
+    """A host as it is compared: an address has many spellings (core/addresses.py), of which none evades its api."""
+    name = name.lower().rstrip(".").strip("[]")
+    address = literal(name)
+    return name if address is None else str(inner(address)[0])
+
+
+def moved(target: bytes, own: bytes, other: bytes) -> bytes:
+    """A target below the path of a url, ``own``, as it is below that of another; what is not below it is kept whole."""
+    if target == b"*":
+        return target
+    if target.startswith(own) and target[len(own) : len(own) + 1] in _END_OF_PATH:
+        target = target[len(own) :]
+    target = other + target
+    return target if target.startswith(b"/") else b"/" + target
 
 
 def normalise_path(path: bytes) -> str:
@@ -216,7 +236,7 @@ class Table(Generic[T]):
 
     def _add_hosts(self, api: ApiEntry[T], hosts: tuple[str, ...]) -> None:
         for host in hosts:
-            name = host.lower().removesuffix(".").strip("[]")
+            name = _one_spelling(host)
             if _ADDRESS.fullmatch(name):
                 self._addresses.setdefault((name, api.port), api)
             else:
@@ -244,24 +264,25 @@ class Table(Generic[T]):
         upstream = entry.base + forwarded or b"/"
         return Found(entry, inside or "/", query, upstream + mark + query)
 
-    def named(self, host: bytes) -> ApiEntry[T] | None:
-        """The api of this host, whatever the path: of a host with an optional port, as in Host and in CONNECT."""
-        return self._hosts.get(self._names[host]) or self._at_address(host)
+    def named(self, host: bytes, port: int = 80) -> ApiEntry[T] | None:
+        """The api of this host, whatever the path: as in Host and in CONNECT; ``port``: if the host has none."""
+        return self._hosts.get(self._names[host]) or self._at_address(host, port)
 
-    def find_named(self, host: bytes, target: bytes) -> Found[T] | None:
+    def find_named(self, host: bytes, target: bytes, port: int = 80) -> Found[T] | None:
         """The same where the agent called the host itself and was caught, or takes us for its proxy: without mounts.
 
         At the url's own host the path is the vendor's, and is sent as it came; routes see it without the path of the
         url, of which it is usually a part. By a further name, it is a path below the url, as in ``find``.
         """
-        entry = self.named(host)
+        entry = self.named(host, port)
         if entry is None:
             return None
         raw, mark, query = target.partition(b"?")
         if target == b"*":
             return Found(entry, "*", b"", b"*")
         path = normalise_path(raw)
-        if self._names[host] == entry.hosts[0]:
+        name, own = self._names[host], entry.hosts[0]
+        if name == own or _one_spelling(name) == _one_spelling(own):
             inside = path[len(entry.base_path) :] if _is_part(path, entry.base_path) else path
             return Found(entry, inside or "/", query, target)
         upstream = entry.base + _spelling(entry, "", path, raw) or b"/"
@@ -275,8 +296,10 @@ class Table(Generic[T]):
             return entry, entry.prefix
         return self._at_address(host), ""
 
-    def _at_address(self, host: bytes) -> ApiEntry[T] | None:
-        return self._addresses.get((normalise_host(host), port_of(host)))
+    def _at_address(self, host: bytes, port: int = 80) -> ApiEntry[T] | None:
+        if not self._addresses:
+            return None
+        return self._addresses.get((_one_spelling(self._names[host]), port_of(host, port)))
 
     def _mounted(self, path: str) -> ApiEntry[T] | None:
         for api in self._by_segment.get(_first_segment(path), ()):

@@ -10,7 +10,7 @@ import trustme
 
 from proxy.config.load import load
 from proxy.config.settings import Api, Config, Tls
-from proxy.errors import Misdirected
+from proxy.errors import Misdirected, WrongHost
 from proxy.model import Headers, Request
 from proxy.runtime import Runtime
 from tests.app.conftest import Writes
@@ -89,6 +89,43 @@ async def test_the_host_field_of_an_upstream(rig: Rig, api: Api, authority: byte
     Runtime(Config(apis=(api,)), rig.parts, b"test")
     endpoint = rig.survivors.pools["x"].endpoint
     assert (endpoint.host, endpoint.port, endpoint.authority) == (api.host, api.port, authority)
+
+
+# --- calls that were caught ---------------------------------------------------------------------------------
+
+
+ADDRESSES = """
+  secure: {url: "https://203.0.113.5"}
+  plain: {url: "http://203.0.113.5", mount: /plain}
+"""
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "api"),
+    [
+        (b"https", b"203.0.113.5", "secure"),
+        (b"http", b"203.0.113.5", "plain"),
+        (b"https", b"3405803781", "secure"),
+        (b"http", b"[::ffff:203.0.113.5]:443", "secure"),
+    ],
+)
+async def test_an_address_in_absolute_form_is_its_apis(
+    rig: Rig, writes: Writes, scheme: bytes, host: bytes, api: str
+) -> None:
+    """Its port is that of the scheme where it has none: it would go past the policies of its api otherwise."""
+    asked = request(b"/x", host=host)
+    asked.forward = scheme
+    assert Runtime(load([writes(ADDRESSES)], {}), rig.parts, b"test").route(asked).api == api
+
+
+async def test_a_connection_for_an_address_is_for_its_port(rig: Rig, writes: Writes) -> None:
+    """Host says no port where that is the scheme's own; of two apis at one address, the connection says which."""
+    runtime = Runtime(load([writes(ADDRESSES)], {}), rig.parts, b"test")
+    for port, api in ((443, "secure"), (80, "plain")):
+        assert runtime.named("203.0.113.5", port) == api
+        assert runtime.bound(request(b"/x", host=b"203.0.113.5"), api, port).api == api
+    with pytest.raises(WrongHost):
+        runtime.bound(request(b"/x", host=b"203.0.113.5:80"), "secure", 443)
 
 
 # --- TLS files ----------------------------------------------------------------------------------------------

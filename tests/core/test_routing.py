@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.routing import ApiEntry, Match, Table, normalise_host, normalise_path
+from proxy.core.routing import ApiEntry, Match, Table, moved, normalise_host, normalise_path
 
 
 def api(
@@ -169,6 +169,49 @@ def test_a_further_name_wins_over_the_host_of_a_url() -> None:
     ]
     twins = Table([api("first", "/", "a.com"), api("second", "/", "a.com")])
     assert [found and found[0] for found in (find(host, b"/", twins) for host in (b"a.com", b"b.com"))] == ["first"] * 2
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "name"),
+    [
+        (b"127.0.0.1", 8080, "ipv4"),
+        (b"127.0.0.1:8080", 80, "ipv4"),
+        (b"2130706433:8080", 80, "ipv4"),
+        (b"0x7f.1:8080", 80, "ipv4"),
+        (b"[::ffff:7f00:1]:8080", 80, "ipv4"),
+        (b"[0:0:0:0:0:0:0:1]", 443, "ipv6"),
+        (b"127.0.0.1", 80, None),
+        (b"127.0.0.1:", 443, None),
+        (b"API.example..", 80, "named"),
+    ],
+)
+def test_no_spelling_of_a_host_evades_its_api(host: bytes, port: int, name: str | None) -> None:
+    """An address is compared as a number, with the port of the scheme where it has none, and a name without dots."""
+    urls = (("ipv4", "127.0.0.1", 8080), ("ipv6", "::1", 443), ("named", "api.example", 80))
+    entries = [ApiEntry(name=each, mount=None, hosts=(at,), base_path="/v1", routes=(), default="", port=number)
+               for each, at, number in urls]  # fmt: skip
+    table: Table[str] = Table(entries)
+    found = table.find_named(host, b"/v1/x", port)
+    assert (None if found is None else found.entry.name) == name
+    assert found is None or (found.path, found.upstream_target) == ("/x", b"/v1/x")
+
+
+@pytest.mark.parametrize(
+    ("target", "own", "other", "expected"),
+    [
+        (b"/v1/x?y", b"/v1", b"/v2", b"/v2/x?y"),
+        (b"/v1?y", b"/v1", b"", b"/?y"),
+        (b"/v1", b"/v1", b"", b"/"),
+        (b"/v1", b"/v1", b"/v2", b"/v2"),
+        (b"/v1x/y", b"/v1", b"", b"/v1x/y"),
+        (b"/%76%31/x", b"/v1", b"/v2", b"/v2/%76%31/x"),
+        (b"/x", b"", b"/v2", b"/v2/x"),
+        (b"*", b"/v1", b"/v2", b"*"),
+    ],
+)
+def test_a_target_is_moved_from_one_url_to_another(target: bytes, own: bytes, other: bytes, expected: bytes) -> None:
+    """What a caught agent asks of a vendor need not be below the path of the url: no part of a segment is cut off."""
+    assert moved(target, own, other) == expected
 
 
 def test_options_asks_about_a_whole_server() -> None:
