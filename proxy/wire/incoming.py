@@ -11,7 +11,7 @@ from proxy.model import Request
 from proxy.wire.framing import declared_length
 from proxy.wire.head import Fields, Malformed, parse_fields, parse_request_line
 
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _LONGEST_HOST: Final = 262  # a name of 255 (RFC 1035, 2.3.4), with brackets or a port
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)(.*)", re.IGNORECASE)
 _AUTHORITY: Final = re.compile(rb"(.+):([0-9]{1,5})")
@@ -64,7 +64,8 @@ def _is_host(host: bytes) -> bool:
 
 @lru_cache(maxsize=512)
 def _fits_host(host: bytes) -> bool:
-    return _HOST.fullmatch(host) is not None
+    match = _HOST.fullmatch(host)
+    return match is not None and int(match[1] or 0) < 65536  # resolvers take what is beyond for another port
 
 
 def _odd_host(host: bytes | None, *, http10: bool) -> bytes:
@@ -103,4 +104,4 @@ def split_authority(target: bytes) -> tuple[str, int]:
     match = _AUTHORITY.fullmatch(target)
     if match is None or not _is_name(target) or not 0 < int(match[2]) < 65536:
         raise Malformed("the target of a CONNECT is not host:port")
-    return match[1].decode("latin-1").strip("[]").lower().removesuffix("."), int(match[2])
+    return match[1].decode("latin-1").strip("[]").lower().rstrip("."), int(match[2])

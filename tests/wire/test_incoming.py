@@ -67,6 +67,15 @@ def test_a_host_is_no_longer_than_a_name_can_be() -> None:
         read(b"Host: " + b"a" * 263)
 
 
+@pytest.mark.parametrize("host", [b"a:65536", b"a:99999", b"[::1]:65616"])
+def test_there_is_no_port_beyond_65535(host: bytes) -> None:
+    """Resolvers take it for another one, of which no rule was asked: 65616 for 80."""
+    with pytest.raises(Malformed):
+        read(b"Host: " + host)
+    with pytest.raises(Malformed):
+        read(b"Host: a", start=b"GET http://" + host + b"/ HTTP/1.1")
+
+
 def test_framing() -> None:
     """The length is that of the body, or CHUNKED."""
     assert read(b"Host: a", b"Content-Length: 3").length == 3
