@@ -153,8 +153,8 @@ class App:
 
     def _listening(self, name: str, address: Address, port: int) -> None:
         """Nothing that is caught may lead back here."""
-        guard = self.survivors.guard
-        guard.own = [*guard.own, (address.host, port)]
+        served = [(each[0], each[1]) for runner in self._runners for each in runner.addresses]
+        self.survivors.guard.own = [*self.listener.addresses, *served]
         _log.info("listening", extra={"listener": name, "host": address.host, "port": port})
 
     async def _open_transparent(self, address: Address) -> None:

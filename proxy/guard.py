@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from proxy.core.addresses import inner, literal
+from proxy.core.addresses import inner, literal, resolved
 from proxy.core.egress import Decision, Via, judge_address, judge_name, judge_unresolved, passes_through
 from proxy.errors import EgressDenied
 
@@ -43,7 +43,7 @@ class Guard:
         is_local: Callable[[str], bool] | None = None,
     ) -> None:
         self.settings = settings
-        self.own: Collection[tuple[str, int]] = ()  # addresses and ports of Backstay's own listeners
+        self.own: Collection[tuple[str, int]] = ()  # addresses, never names, and ports of Backstay's own listeners
         self._clock = clock
         self._registry = registry
         self._is_local = is_local or is_address_of_this_machine
@@ -83,9 +83,10 @@ class Guard:
 
     def _judge(self, host: str | None, address: str, port: int, via: Via) -> Decision:
         try:
-            return judge_address(self.settings, host, address, port, via, own=self._listeners(address, port))
+            resolved(address)
         except ValueError:
             return judge_unresolved(self.settings, address, port, via)
+        return judge_address(self.settings, host, address, port, via, own=self._listeners(address, port))
 
     def _listeners(self, host: str, port: int) -> Collection[tuple[str, int]]:
         """``own``, with what ``host`` leads to if that is of this machine, and one of them listens everywhere."""

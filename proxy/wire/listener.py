@@ -189,6 +189,11 @@ class Listener:
         return port
 
     @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens: addresses, whatever the configuration calls them."""
+        return [each.getsockname()[:2] for server in self._servers for each in server.sockets]
+
+    @property
     def busy(self) -> int:
         """Connections with an exchange under way, or with a part of a request."""
         return sum(not each.at_rest for each in self._connections)

@@ -22,6 +22,8 @@ from proxy.app import App, _naming, run
 from proxy.config.load import ConfigError, load
 from proxy.config.settings import Address
 from proxy.core.breaker import State
+from proxy.core.egress import EgressSettings, Via
+from proxy.errors import EgressDenied
 from tests.app.conftest import Starts, Writes
 
 
@@ -106,6 +108,20 @@ async def test_metrics_and_admin_have_their_own_ports(
         fields = {"Authorization": f"Bearer {token}"}
         async with session.get(f"http://127.0.0.1:{admin}/v1/breakers", headers=fields) as response:
             assert [each["name"] for each in (await response.json())["breakers"]] == ["vendor"]
+
+
+async def test_its_own_listeners_are_known_by_their_addresses(starts: Starts, writes: Writes, vendor: str) -> None:
+    """Whatever the configuration calls them: a name among them could be compared with no address."""
+    app = await starts(
+        writes(api(vendor), listen="metrics: 'localhost:0', admin: 'localhost:0', transparent: '[::1]:0'")
+    )
+    guard = app.survivors.guard
+    guard.settings = EgressSettings(private_networks="allow")
+    ports = {app.listener.port, *(runner.addresses[0][1] for runner in app._runners)}
+    for port in ports:
+        with pytest.raises(EgressDenied, match="own"):
+            guard.addresses("localhost", port, ["127.0.0.1"], Via.FORWARD)
+    assert {port for _, port in guard.own} > ports
 
 
 @pytest.mark.parametrize(
