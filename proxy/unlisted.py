@@ -64,7 +64,7 @@ class Unlisted:
         """See model.Send."""
         request = attempt.exchange.request
         host, port = _destination(request)
-        key = (request.forward, host, port)
+        key = (request.forward, host, port, self._config.upstream_proxy)  # a call may outlive its configuration
         pool = self._parts.survivors.passing(key, lambda: self._pool(request, host, port))
         dress = None if self._dresser is None else self._dresser.dress
         return await Upstream(pool, self._via, declared_safe=False, dress=dress)(attempt)
