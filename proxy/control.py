@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from proxy import __version__
 from proxy.admin.control import StoreDown, told
-from proxy.admin.entries import shown, shown_whole
+from proxy.admin.entries import MASK, shown, shown_whole, veiled
 from proxy.admin.records import Records
 from proxy.core.breaker import State
 from proxy.stores.base import StoreError, ident_of
@@ -34,7 +34,7 @@ class Controls:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._records = Records(app.survivors.ledgers, app.clock.wall)
+        self._records = Records(app.survivors.ledgers, app.clock.wall, self._veil)
 
     def status(self) -> dict[str, Any]:
         """See Control."""
@@ -128,7 +128,18 @@ class Controls:
 
     def _shown(self, show: _Show, listed: Listed, store: str) -> dict[str, Any]:
         rules = _rules(self._app.config, listed.stored.api, listed.stored.route)
-        return show(listed, store, rules, self._app.clock.wall())
+        found = show(listed, store, rules, self._app.clock.wall())
+        return found | {"target": self._veil(found["api"], found["target"])}
+
+    def _veil(self, name: str, target: str) -> str:
+        """A target, less what the url of its api has of secrets."""
+        config = self._app.config
+        api = next((each for each in config.apis if each.name == name), None)
+        if api is None:
+            return target
+        _, slash, path = str(config.effective["apis"][name]["url"]).partition("//")[2].partition("/")
+        shown_path = slash + path.rstrip("/")
+        return veiled(target, api.base_path, shown_path if slash or not api.base_path else f"/{MASK}")
 
     def ledgers(self) -> list[dict[str, Any]]:
         """See Control."""

@@ -5,7 +5,8 @@ it, and what is listed ends up in tickets. So these are masked, in targets as we
 
 1. the value of a field or a parameter whose name speaks of a credential,
 2. the user and password of a url,
-3. whatever has the form of a well-known kind of key, wherever it stands.
+3. whatever has the form of a well-known kind of key, wherever it stands,
+4. what the configuration has from a file or a variable, in the path of an api's url.
 """
 
 from __future__ import annotations
@@ -80,6 +81,19 @@ def field(name: str, value: str) -> str:
 def masked(value: str) -> str:
     """A target, a url or any text, with the secrets in it masked."""
     return _KEY.sub(MASK, _USER.sub(f"//{MASK}@", _without_parameters(value)))
+
+
+def veiled(target: str, own: str, shown: str) -> str:
+    """A target without a secret in the path of its api's url, ``own``, of which people see ``shown``.
+
+    One that was stored before that secret changed has another in its place: any segment there is one.
+    """
+    if MASK not in shown:
+        return target
+    if target.startswith(own):
+        return shown + target[len(own) :]
+    known = re.split(r"\*{3,}", shown)
+    return re.sub("^" + "[^/?]+".join(map(re.escape, known)), lambda _: shown, target)
 
 
 def is_secret(name: str) -> bool:

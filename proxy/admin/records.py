@@ -123,11 +123,15 @@ def _left(seconds: float) -> float:
 
 
 class Records:
-    """See the module, and admin.control.Control for the methods. ``wall`` tells epoch seconds."""
+    """See the module, and admin.control.Control for the methods. ``wall`` tells epoch seconds.
 
-    def __init__(self, ledgers: Ledgers, wall: Callable[[], float]) -> None:
+    ``veil``, of an api's name and a target, takes out of that what the url of the api has of secrets.
+    """
+
+    def __init__(self, ledgers: Ledgers, wall: Callable[[], float], veil: Callable[[str, str], str]) -> None:
         self._ledgers = ledgers
         self._wall = wall
+        self._veil = veil
 
     def ledgers(self) -> list[dict[str, Any]]:
         """See Control."""
@@ -144,14 +148,14 @@ class Records:
                 raise StoreDown(told(name, error)) from None
             found += [Held(name, record, State.UNKNOWN, now, wall) for record in records]
         found.sort(key=age, reverse=True)  # each has it by its own clock
-        return [shown(held) for held in found[:limit]]
+        return [self._shown(held) for held in found[:limit]]
 
     async def look(self, ident: str, *, store: str | None) -> dict[str, Any] | None:
         """See Control."""
         found, failure = await self._find(ident, store)
         if failure and not found:
             raise StoreDown(failure)
-        return shown(found[0]) if found else None
+        return self._shown(found[0]) if found else None
 
     async def settle(self, ident: str, outcome: Settled, *, store: str | None) -> dict[str, Any] | None:
         """See Control."""
@@ -164,14 +168,18 @@ class Records:
         if outcome == "absent":
             return {"id": ident, "api": held.record.subject.api, "store": held.store, "outcome": outcome}
         settle(held.record, held.now)  # as the ledger has done with its own
-        return shown(held._replace(state=State.DONE))
+        return self._shown(held._replace(state=State.DONE))
+
+    def _shown(self, held: Held) -> dict[str, Any]:
+        found = shown(held)
+        return found | {"target": self._veil(found["api"], found["target"])}
 
     async def _meant(self, ident: str, store: str | None) -> Held | None:
         """The record that is to be settled, if there is one: whether it may be, its ledger says."""
         found, failure = await self._find(ident, store)
         doubted = [held for held in found if held.state is State.UNKNOWN]
         if len(doubted) > 1:
-            raise NotSettled(_SEVERAL, [shown(held) for held in doubted])
+            raise NotSettled(_SEVERAL, [self._shown(held) for held in doubted])
         if failure and not doubted:
             raise StoreDown(failure)
         return found[0] if found else None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admin.entries import MASK, field, is_secret, masked, shown, shown_whole
+from proxy.admin.entries import MASK, field, is_secret, masked, shown, shown_whole, veiled
 from proxy.core.credentials import CREDENTIALS
 from proxy.core.freshness import CacheSettings
 from proxy.core.stored import Stored
@@ -206,6 +206,23 @@ class TestMasked:
         """A header of 64 KiB is masked in a moment: the loop serves others too; the test has a time limit."""
         assert len(masked(part * (65536 // len(part)))) > 0
         assert is_secret(part * 65536) in {True, False}
+
+
+@pytest.mark.parametrize(
+    ("target", "own", "shown_path", "veiled_as"),
+    [
+        ("/v1/x?a=1", "/v1", "/v1", "/v1/x?a=1"),
+        ("/hook/k1/x?a=1", "/hook/k1", "/hook/****", "/hook/****/x?a=1"),
+        ("/hook/T1/k1/x", "/hook/T1/k1", "/hook/****", "/hook/****/x"),
+        ("/hook/older/x?a=1", "/hook/k1", "/hook/****", "/hook/****/x?a=1"),
+        ("/botolder/v1/x", "/botk1/v1", "/bot****/v1", "/bot****/v1/x"),
+        ("/k1", "/k1", "/****", "/****"),
+        ("/elsewhere", "/hook/k1", "/hook/****", "/elsewhere"),
+    ],
+)
+def test_a_secret_in_the_path_of_a_url_is_veiled(target: str, own: str, shown_path: str, veiled_as: str) -> None:
+    """That of now, and that of before it was changed; of what is below the url nothing is lost."""
+    assert veiled(target, own, shown_path) == veiled_as
 
 
 def test_infinity_is_what_nobody_knows() -> None:

@@ -37,7 +37,7 @@ def ledgers() -> FakeLedgers:
 
 @pytest.fixture
 def records(ledgers: FakeLedgers) -> Records:
-    return Records(ledgers, lambda: WALL)
+    return Records(ledgers, lambda: WALL, lambda _, target: target)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,26 @@ async def test_it_is_what_the_admin_api_asks_for(controls: Controls) -> None:
     shown += [control.effective_config(), await control.cached(api=None, route=None, limit=1), control.ledgers()]
     shown += [await control.unsettled(api=None, store=None, limit=1), await control.record("0" * 32, store=None)]
     assert "hush" not in json.dumps(shown)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"), [("http://127.0.0.1:9/hook/${file:%s}", "/hook/****/x"), ("${file:%s}", "/***/x")]
+)
+async def test_a_secret_in_the_path_of_a_url_is_not_shown(
+    starts: Starts, writes: Writes, tmp_path: Path, url: str, shown: str
+) -> None:
+    """Some vendors have their key there: neither a stored answer nor a record in doubt tells it."""
+    (tmp_path / "key").write_text("hush" if "hook" in url else "http://127.0.0.1:9/hush")
+    policies = "idempotency: {}, cache: {}, routes: [{name: own, match: {paths: [/own]}}]"
+    app = await starts(writes(f"  vendor: {{url: '{url % (tmp_path / 'key')}', mount: /, {policies}}}"))
+    controls, base = Controls(app), app.config.apis[0].base_path
+    answer = stored(controls)
+    answer.target = f"{base}/x".encode()
+    await app.survivors.shelves.stores["memory"].put("a", answer, 600.0)
+    await lost(controls, "a" * 32, target=f"{base}/x")
+    found = [*await controls.cached(api=None, route=None, limit=1), await controls.look(ident_of("a"))]
+    found += [*await controls.unsettled(api=None, store=None, limit=1), await controls.record("a" * 32, store=None)]
+    assert [each and each["target"] for each in found] == [shown] * 4
 
 
 async def test_the_status_says_what_runs(controls: Controls) -> None:
@@ -303,10 +324,10 @@ class TestPurge:
         assert [each.doomed for each in flights] == doomed
 
 
-async def lost(controls: Controls, ident: str) -> None:
+async def lost(controls: Controls, ident: str, target: str = "/own?token=hush") -> None:
     """A call that was sent, and of which nothing more was heard."""
     ledger = controls._app.survivors.ledgers.ledger("memory")
-    subject = Subject("vendor", "own", "POST", "/own?token=hush", "order-17")
+    subject = Subject("vendor", "own", "POST", target, "order-17")
     claim = Claim(ident, ledger.token(), "f", 60.0, 3600.0, 0.0, "n", resend=False, subject=subject)
     await ledger.reserve(call := ledger.open(claim))
     ledger.finish(call, Conclusion(Concluded.UNKNOWN, status=502))
