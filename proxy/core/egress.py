@@ -127,7 +127,7 @@ def parse_pattern(text: str) -> Pattern:
         return Pattern(text, network=_network(host), port=port)
     if (address := literal(host)) is not None:
         if host != str(address):
-            raise ValueError(f"{host!r} is the address {address}; write that")
+            raise ValueError(f"{host!r} is an address; write {address}")
         return Pattern(text, network=ip_network(address), port=port)
     name = normal_name(host.removeprefix("*."))
     if name is None:
@@ -150,7 +150,7 @@ def _split(text: str) -> tuple[str, int | None]:
         if not bracket or (rest and not rest.startswith(":")):
             raise ValueError(f"{text!r} is no address in brackets; write '[fd00::1]:443' or '[fd00::/8]:443'")
         if ":" not in host:
-            raise ValueError(f"{text!r} has brackets, which are for IPv6; write it without them")
+            raise ValueError(f"{text!r} has brackets, which are for IPv6; write it without brackets")
         return host, _port(rest[1:], text) if rest else None
     host, colon, port = text.partition(":")
     if not colon or ":" in port:
@@ -166,7 +166,7 @@ def _port(digits: str, text: str) -> int:
 
 def _network(text: str) -> Network:
     if "%" in text:
-        raise ValueError(f"{text!r} has a zone id; write the address without it")
+        raise ValueError(f"{text!r} has a zone id; write the address without its zone (the % and what follows)")
     try:
         network = ip_network(text)
     except ValueError:

@@ -103,6 +103,8 @@ def test_destinations_are_what_egress_takes() -> None:
     message, hint = refused(read_destination, "10.1.2.3/8")
     assert message.startswith("a host, an address or a network; write api.example.com, '*.example.com', 10.0.0.0/8")
     assert hint == "write 10.0.0.0/8"
+    assert refused(read_destination, "0x7f.1")[1] == "write 127.0.0.1"
+    assert refused(read_destination, "fe80::1%eth0")[1].startswith("write the address without its zone")
 
 
 @pytest.mark.parametrize("value", [None, True, 80, [], {}])

@@ -95,7 +95,7 @@ def test_a_pattern_is_a_host_an_address_or_a_network_and_perhaps_a_port(
         ("example.com/v1", "no address and no network"),
         ("1:2:3", "no address and no network"),
         ("fe80::1%eth0", "zone id"),
-        ("127.1", "is the address 127.0.0.1; write that"),
+        ("127.1", "is an address; write 127.0.0.1"),
         ("api.example.com:", "write a number from 1 to 65535"),
         ("api.example.com:https", "write a number from 1 to 65535"),
         ("1.2.3.4:0", "write a number from 1 to 65535"),
