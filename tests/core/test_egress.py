@@ -103,7 +103,7 @@ def test_a_pattern_is_a_host_an_address_or_a_network_and_perhaps_a_port(
         ("1.2.3.4:000443", "write a number from 1 to 65535"),
         ("[::1", "no address in brackets"),
         ("[::1]80", "no address in brackets"),
-        ("[1.2.3.4]:80", "without them"),
+        ("[1.2.3.4]:80", "without brackets"),
     ],
 )
 def test_what_is_no_pattern_is_refused_with_what_to_write(text: str, complaint: str) -> None:
