@@ -56,7 +56,7 @@ class Survivors:
         self.buckets: dict[str, Buckets] = {}
         self.pools: dict[str, Pool] = {}
         self.guard = Guard(clock, registry, EgressSettings())
-        self._passing: dict[tuple[bytes, str, int, UpstreamProxy | None], Pool] = {}  # the least used first
+        self._passing: dict[tuple[bytes, bytes, UpstreamProxy | None], Pool] = {}  # the least used first
         self.shelves = Shelves(clock, registry)
         self.ledgers = Ledgers(clock, registry)
         self._used: dict[tuple[str, str], object] = {}  # (kind, name) -> the rules it goes by, in the present linking
@@ -127,7 +127,7 @@ class Survivors:
         self.pools[name] = made
         return made
 
-    def passing(self, key: tuple[bytes, str, int, UpstreamProxy | None], make: Callable[[], Pool]) -> Pool:
+    def passing(self, key: tuple[bytes, bytes, UpstreamProxy | None], make: Callable[[], Pool]) -> Pool:
         """The pool of a destination that no api names."""
         pool = self._passing.pop(key, None) or make()
         self._passing[key] = pool

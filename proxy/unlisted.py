@@ -64,7 +64,8 @@ class Unlisted:
         """See model.Send."""
         request = attempt.exchange.request
         host, port = _destination(request)
-        key = (request.forward, host, port, self._config.upstream_proxy)  # a call may outlive its configuration
+        # Of the host as it is spelt, for so it is told to the vendor; and a call may outlive its configuration.
+        key = (request.forward, request.host, self._config.upstream_proxy)
         pool = self._parts.survivors.passing(key, lambda: self._pool(request, host, port))
         dress = None if self._dresser is None else self._dresser.dress
         return await Upstream(pool, self._via, declared_safe=False, dress=dress)(attempt)
