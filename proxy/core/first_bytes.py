@@ -20,14 +20,15 @@ from typing import Final
 from proxy.core.client_hello import ClientHello, read_client_hello
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_EMPTY_LINES: Final = rb"(?:\r\n)*"  # to be ignored (RFC 9112, 2.2)
+_EMPTY_LINES: Final = rb"(?:\r?\n)*"  # to be ignored (RFC 9112, 2.2)
 _METHOD: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}"  # the longest that is registered has 17 letters
-_TARGET: Final = rb"[^\x00-\x20\x7f][^\x00-\x1f\x7f]*?"  # spaces within are wrong, and clients send them
-_LINE: Final = re.compile(_EMPTY_LINES + _METHOD + rb" (" + _TARGET + rb") HTTP/1\.")
+_TARGET: Final = rb"[^\x00-\x20\x7f][^\x00-\x1f\x7f]*"  # spaces within are wrong, and clients send them
+_LINE: Final = re.compile(_EMPTY_LINES + _METHOD + rb" +(" + _TARGET + rb"?) HTTP/1\.")
 _VERSION: Final = b" HTTP/1."
-_BEGINNING: Final = re.compile(_EMPTY_LINES + rb"(?:\r?|" + _METHOD + rb"(?: (?:[^\x00-\x20\x7f][^\x00-\x1f\x7f]*)?)?)")
+_BEGINNING: Final = re.compile(_EMPTY_LINES + rb"(?:\r?|" + _METHOD + rb"(?: +(?:" + _TARGET + rb")?)?)")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#@\s]+)(?:[/?#].*)?", re.IGNORECASE | re.DOTALL)
-_HOST: Final = re.compile(rb"\r\nhost:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
+_END: Final = re.compile(rb"\n\r?\n")  # of a head, also of one that breaks the rules
+_HOST: Final = re.compile(rb"\nhost[ \t]*:[ \t]*([^\r\n]*?)[ \t]*(?=[\r\n])", re.IGNORECASE)
 
 
 class Kind(enum.Enum):
@@ -45,8 +46,9 @@ class First:
     """What the first bytes say.
 
     ``hello`` comes with TLS alone, ``host`` and ``whole`` with HTTP1. ``whole``: looking again at more bytes will tell
-    nothing new, because the head is complete, or is one that the strict parser refuses as it stands. ``host`` is the
-    authority of an absolute target, or the value of the one Host field, as it came: None if there is no such thing.
+    nothing new, because the head is complete, or longer than it may be. ``host`` is the authority of an absolute
+    target, or the value of the first Host field, as it came: None if there is no such thing. It is found in a head that
+    breaks the rules, too, for so it may be by the server: where it is an api's, the strict parser is to refuse it.
     """
 
     kind: Kind
@@ -88,13 +90,11 @@ def _http1(data: bytes, limit: int) -> First:
 
 
 def _head(data: bytes, start: int, target: bytes, limit: int) -> First:
-    end = data.find(b"\r\n\r\n", start)
-    if end < 0:
-        # Too long, or with lines that end otherwise: its end will never be seen.
-        bare = data.count(b"\n", start) != data.count(b"\r\n", start)
-        return First(Kind.HTTP1, whole=len(data) > limit or bare)
+    end = _END.search(data, start)
+    if end is None and len(data) <= limit:
+        return First(Kind.HTTP1)
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is not None:
         return First(Kind.HTTP1, host=absolute[1], whole=True)
-    hosts = _HOST.findall(data, start, end + 2)
-    return First(Kind.HTTP1, host=hosts[0] if len(hosts) == 1 and hosts[0] else None, whole=True)
+    host = _HOST.search(data, start, len(data) if end is None else end.end())
+    return First(Kind.HTTP1, host=(host[1] or None) if host is not None else None, whole=True)
