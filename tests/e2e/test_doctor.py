@@ -61,23 +61,26 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_redirected_connections_are_found_well(folder: Path) -> None:
-    """Without a proxy variable, by another user than Backstay's, once the rules are applied, and not before."""
-    network = Network.made("nft")
-    file = folder / "backstay.yaml"
-    listen = {"agent": "127.0.0.1:7070", "transparent": "127.0.0.1:7071", "metrics": "off", "admin": "off"}
-    apis = {
-        "vendor": {"url": "https://api.vendor.test", "mount": None},
-        "clear": {"url": f"http://{WORLD[0]}", "mount": None},
-    }
-    write(file, captured(folder, apis, listen=listen))
-    (folder / "hosts").write_text(f"{WORLD[0]} api.vendor.test\n")
-    doctor = (
+def doctor_of_an_agent(file: Path) -> tuple[str, ...]:
+    """The command as another user than Backstay's, with no variable but the trust, and a hosts file of its own."""
+    folder = file.parent
+    return (
         *("unshare", "--mount", "sh", "-c", f'mount --bind {folder}/hosts /etc/hosts && exec "$@"', "sh"),
         *("env", "-i", "PATH=/usr/bin:/bin", f"SSL_CERT_FILE={folder}/trust/ca-bundle.crt"),
         *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"),
         *(sys.executable, "-m", "proxy", "doctor", str(file), "--json", "--timeout", "2s"),
     )
+
+
+def test_redirected_connections_are_found_well(folder: Path) -> None:
+    """Without a proxy variable, by another user than Backstay's, once the rules are applied, and not before."""
+    network = Network.made("nft")
+    file = folder / "backstay.yaml"
+    listen = {"agent": "127.0.0.1:7070", "transparent": "127.0.0.1:7071", "metrics": "off", "admin": "off"}
+    urls = {"vendor": "https://api.vendor.test", "clear": f"http://{WORLD[0]}"}
+    write(file, captured(folder, {name: {"url": url, "mount": None} for name, url in urls.items()}, listen=listen))
+    (folder / "hosts").write_text(f"{WORLD[0]} api.vendor.test\n")
+    doctor = doctor_of_an_agent(file)
     try:
         assert command("ca", file).returncode == 0
         network.start(_SERVE.format(config=str(file)))
@@ -87,10 +90,8 @@ def test_redirected_connections_are_found_well(folder: Path) -> None:
         after = json.loads(network.run(*doctor).stdout)
     finally:
         network.close()
-    assert [finding["what"].partition(":")[0] for finding in before["findings"] if finding["result"] == "failed"] == [
-        "redirection",
-        "redirection",
-    ]
+    ill = [finding["what"].partition(":")[0] for finding in before["findings"] if finding["result"] == "failed"]
+    assert ill == ["redirection"] * 2
     assert after["ok"], after
     assert [finding["what"] for finding in after["findings"] if "redirection" in finding["what"]] == [
         "redirection: caught, and signed for by our authority",
