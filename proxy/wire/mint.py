@@ -76,7 +76,9 @@ class Mint:
             minted = self._asked[name] = self._clock.loop.create_future()
             if len(self._asked) == 1:
                 self._begin(name)
-        return await asyncio.shield(minted)  # others may wait for the same
+        # Others may wait for the same; and shield of 3.14 reports what it ends in as unhandled once somebody has left.
+        await asyncio.wait([minted])
+        return minted.result()
 
     def _begin(self, name: str) -> None:
         work = self._clock.loop.run_in_executor(self._worker, _minted, self.authority, name, self._clock.wall())

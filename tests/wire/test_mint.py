@@ -243,6 +243,21 @@ async def test_one_that_nobody_waits_for_any_more(mint: Mint, authority: Watched
     assert mint.ready(NAME) is not None
 
 
+async def test_what_fails_for_one_that_has_left_is_nobodys(mint: Mint, authority: Watched) -> None:
+    """Neither the loop's handler hears of it, as it would from shield of Python 3.14, nor the log."""
+    unhandled: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    authority.gate.clear()
+    (task,) = asking(mint, "no name")
+    await turn()
+    task.cancel()
+    authority.gate.set()
+    await mint.context(NAME)
+    del task
+    gc.collect()
+    assert not unhandled
+
+
 async def test_the_one_used_longest_ago_goes(mint: Mint) -> None:
     """There is room for three: of those, what was asked for lately stays."""
     first = [await mint.context(name) for name in ("a.example", "b.example", "c.example")]
