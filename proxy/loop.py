@@ -7,6 +7,7 @@ keep all others from being found, and the process from stopping.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import threading
 from contextlib import suppress
@@ -29,7 +30,11 @@ class Loop(uvloop.Loop):
         await self._turns.acquire()
         found: asyncio.Future[list[Any]] = self.create_future()
         thread = threading.Thread(target=self._look_up, args=(found, host, port, hints), name="lookup", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # there are as many as the system allows
+            self._turns.release()
+            raise OSError(errno.EAGAIN, f"{error} to look it up") from None
         return await found
 
     def _look_up(self, found: asyncio.Future[list[Any]], host: Any, port: Any, hints: dict[str, Any]) -> None:

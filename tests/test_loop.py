@@ -104,3 +104,21 @@ def test_lookups_are_bounded() -> None:
         waits, found = runner.run(look(loop))
     assert waits
     assert found
+
+
+def test_a_lookup_that_gets_no_thread_takes_no_turn(runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have no more than so many: later, when there is room again, names must still be found."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def look() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start)
+            for _ in range(100):
+                with pytest.raises(OSError, match="can't start new thread"):
+                    await loop.getaddrinfo("127.0.0.1", 80)
+        return await loop.getaddrinfo("127.0.0.1", 80)
+
+    assert runner.run(look())
