@@ -9,8 +9,9 @@ import pytest
 import trustme
 
 from proxy.config.load import load
-from proxy.config.settings import Api, Config, Tls
-from proxy.errors import Misdirected, WrongHost
+from proxy.config.settings import Api, Config, Tls, UpstreamProxy
+from proxy.core.egress import EgressSettings, Via
+from proxy.errors import EgressDenied, Misdirected, WrongHost
 from proxy.model import Headers, Request
 from proxy.runtime import Runtime
 from tests.app.conftest import Writes
@@ -126,6 +127,92 @@ async def test_a_connection_for_an_address_is_for_its_port(rig: Rig, writes: Wri
         assert runtime.bound(request(b"/x", host=b"203.0.113.5"), api, port).api == api
     with pytest.raises(WrongHost):
         runtime.bound(request(b"/x", host=b"203.0.113.5:80"), "secure", 443)
+
+
+# --- what was caught ----------------------------------------------------------------------------------------
+
+
+def forwarded(target: bytes, host: bytes, method: bytes = b"GET", scheme: bytes = b"http") -> Request:
+    asked = request(target, method, host)
+    asked.forward = scheme
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "chain", "target"),
+    [
+        (forwarded(b"/v1/charges", b"api.stripe.com", b"POST", b"https"), ("stripe", "charges"), b"/v1/charges"),
+        (forwarded(b"/v1/charges", b"STRIPE.internal:9", b"POST"), ("stripe", "charges"), b"/v1/charges"),
+        (forwarded(b"/base/%74oday", b"weather.example:8080"), ("weather", "default"), b"/base/%74oday"),
+        (forwarded(b"/other", b"weather.example"), ("weather", "default"), b"/other"),
+        (forwarded(b"/stripe/v1/charges", b"127.0.0.1:7070", b"POST"), ("stripe", "charges"), b"/v1/charges"),
+        (forwarded(b"/weather/today", b"localhost:7070"), ("weather", "default"), b"/base/today"),
+        (forwarded(b"/stripe/v1/charges", b"127.0.0.1:7071"), ("", "unlisted"), b"/stripe/v1/charges"),
+        (forwarded(b"/stripe/v1/charges", b"other.example:7070"), ("", "unlisted"), b"/stripe/v1/charges"),
+    ],
+)
+async def test_absolute_form(runtime: Runtime, rig: Rig, asked: Request, chain: tuple[str, str], target: bytes) -> None:
+    """The host decides; a mount is for those who call us, be it by way of us."""
+    rig.survivors.guard.settings = EgressSettings(private_networks="allow")
+    rig.survivors.guard.own = [("127.0.0.1", 7070)]
+    found = runtime.route(asked)
+    assert (found.api, found.route, asked.target) == (*chain, target)
+
+
+async def test_absolute_form_to_what_is_denied(runtime: Runtime, rig: Rig) -> None:
+    """Egress is asked about every host that is no api's: what is here and no mount is not reached either."""
+    rig.survivors.guard.own = [("127.0.0.1", 7070)]
+    for host in (b"127.0.0.1:7070", b"169.254.169.254", b"10.0.0.1"):
+        with pytest.raises(EgressDenied):
+            runtime.route(forwarded(b"/metrics", host))
+
+
+async def test_a_connection_of_an_api(runtime: Runtime) -> None:
+    """It is found by each of the api's names, serves its routes, and nobody else."""
+    assert [runtime.named(host, 443) for host in ("api.stripe.com", "stripe.internal", "other.example", "::1")] == [
+        *["stripe"] * 2,
+        *[None] * 2,
+    ]
+    chain = runtime.bound(request(b"/v1/charges", b"POST", b"stripe.internal"), "stripe", 443)
+    assert (chain.api, chain.route) == ("stripe", "charges")
+    for host in (b"weather.example", b"127.0.0.1:7070", b"other.example", b""):
+        with pytest.raises(WrongHost, match="made for stripe"):
+            runtime.bound(request(b"/stripe/v1/charges", b"POST", host), "stripe", 443)
+
+
+async def test_a_limit_of_hops_is_answered_by_itself(runtime: Runtime) -> None:
+    """Only for the methods that know one."""
+    for method, limited in ((b"OPTIONS", True), (b"GET", False)):
+        asked = request(b"/v1", method, b"api.stripe.com")
+        asked.headers.set(b"Max-Forwards", b"0")
+        chain = runtime.route(asked)
+        assert (chain.proceed is not runtime.route(request(b"/v1", host=b"api.stripe.com")).proceed) is limited
+
+
+async def test_where_an_api_is(rig: Rig) -> None:
+    """Its url and its way out: what is not for us to read goes there too."""
+    proxy = UpstreamProxy("proxy.example", 3128)
+    runtime = Runtime(Config(apis=(Api("x", "http", "vendor.example", 8080, upstream_proxy=proxy),)), rig.parts, b"me")
+    host, port, way = runtime.to_url("x")
+    assert (host, port, way.proxy) == ("vendor.example", 8080, proxy)
+    assert way.choose is not None
+    assert way.choose(["10.0.0.1"]) == ["10.0.0.1"]
+    with pytest.raises(WrongHost, match="x is not configured any more"):
+        Runtime(Config(), rig.parts, b"me").to_url("x")
+
+
+async def test_where_anything_else_is(rig: Rig) -> None:
+    """By the way out that holds for all; each of its addresses is judged as it was come by."""
+    proxy = UpstreamProxy("proxy.example", 3128)
+    runtime = Runtime(Config(upstream_proxy=proxy), rig.parts, b"me")
+    direct = runtime.onward(None, 5432, Via.TRANSPARENT)
+    turned = runtime.onward("db.example", 5432, Via.TRANSPARENT, "10.0.0.2")
+    assert direct.proxy is proxy
+    assert direct.choose is not None
+    assert turned.choose is not None
+    assert direct.choose(["10.0.0.1"]) == ["10.0.0.1"]
+    with pytest.raises(EgressDenied):
+        turned.choose(["10.0.0.1"])
 
 
 # --- TLS files ----------------------------------------------------------------------------------------------
