@@ -28,7 +28,7 @@ test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/wire tests/test_*.py tests/stores/test_ledger_memory.py tests/e2e/test_broken_streams.py tests/e2e/test_ledger_*.py
 
-test-clients: .venv/.stamp-test .cache/clients/.stamp ## unmodified programs, alone and caught; writes docs/clients.md; wants root (ARGS="--only stripe")
+test-clients: .venv/.stamp-test services .cache/clients/.stamp ## unmodified programs, alone and caught; writes docs/clients.md; wants root (ARGS="--only stripe")
 	@$(BIN)/python -m tests.clients.run $(ARGS)
 
 lint: .venv/.stamp-dev ## ruff, mypy, import contracts

@@ -11,6 +11,7 @@ need() {
 }
 need npm "it comes with Node: apt-get install npm"
 need ip "apt-get install iproute2"
+need nft "apt-get install nftables"
 need setpriv "apt-get install util-linux"
 need curl "apt-get install curl"
 need wget "apt-get install wget"

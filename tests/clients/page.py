@@ -11,7 +11,7 @@ from tests.clients.judge import calls_to_the_vendor
 Found: TypeAlias = dict[str, str]  # step -> "ok", or what was wrong
 Results: TypeAlias = dict[str, dict[str, Found]]  # client -> mode -> what was found
 
-_RUNTIMES: Final = {"system": "", "python": "Python", "node24": "Node 24", "node20": "Node 20"}
+_RUNTIMES: Final = {"system": "-", "python": "Python", "node24": "Node 24", "node20": "Node 20"}
 _ACTS: Final = {
     "plain": "a call, JSON in and out",
     "stream": "a stream of three events, read as they come",
@@ -59,6 +59,8 @@ _NOTES: Final = """\
   file in `trust_dir`.
 - **stripe for Python** trusts a bundle of its own, whatever SSL_CERT_FILE says; without the shim it fails with
   `CERTIFICATE_VERIFY_FAILED` in either mode. The proxy variables count.
+- **stripe for Node** looks at no status: what has no `error` in its body is a success to it. Backstay's refusals
+  have one ([ADR 0004](adr/0004-sdks-are-told-not-to-repeat.md)).
 - **aiohttp** (without `trust_env`) and **urllib3** (a `PoolManager`) read no variable of a proxy, **Node 20**
   none at all. Their trust is that of their runtime: in transparent mode they need no shim.
 - **axios** reads `HTTPS_PROXY` by itself, and does not need `NODE_USE_ENV_PROXY`.

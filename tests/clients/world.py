@@ -51,6 +51,14 @@ class Network:
         self._etc = Path("/etc/netns") / self.pod
 
     def __enter__(self) -> Self:
+        try:
+            self._make()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _make(self) -> None:
         self._etc.mkdir(parents=True)
         lines = ["127.0.0.1 localhost", *(f"{VENDOR_ADDRESS} {name}" for name in self._names)]
         (self._etc / "hosts").write_text("\n".join(lines) + "\n")
@@ -62,12 +70,11 @@ class Network:
         for name, address in ((self.pod, POD_ADDRESS), (self.vendor, VENDOR_ADDRESS)):
             _run("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
             _run("ip", "-n", name, "link", "set", "eth0", "up")
-        return self
 
     def __exit__(self, *_: object) -> None:
         for name in (self.pod, self.vendor):
             subprocess.run(["ip", "netns", "delete", name], check=False, timeout=PATIENCE)
-        shutil.rmtree(self._etc)
+        shutil.rmtree(self._etc, ignore_errors=True)
 
     def in_pod(self, *command: str | Path) -> list[str]:
         return ["ip", "netns", "exec", self.pod, *map(str, command)]
