@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from proxy.wire.capture import Catcher
+from proxy.wire.catcher import Catcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

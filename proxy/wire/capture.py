@@ -1,8 +1,10 @@
-"""A connection that was caught: its first bytes say whose it is. Called by listener.py.
+"""A connection that was caught: its first bytes say whose it is. Made by catcher.py.
 
     CONNECT to an api's host  --> 200 --------------> looking --> TLS: intercepted, and HTTP served inside
     redirected ---------------------------------------^           HTTP/1: served as it is
-                                                                  anything else: judged, dialled, relayed untouched
+                                                                  HTTP/2, and TLS that is not ours to end: relayed
+                                                                  anything else: refused at the ports of the api
+    redirected, for no api ---------------------------------------> judged, dialled, relayed untouched
     CONNECT to another host   --> judged, dialled, 200 --> looking --> relayed untouched, if it is what it said
 
 Where the agent says nothing, the other side may have to speak first: it is dialled, and whoever speaks first decides.
@@ -14,43 +16,36 @@ from __future__ import annotations
 import logging
 import socket
 from dataclasses import dataclass
-from math import inf
 from typing import TYPE_CHECKING, Final
 
 from proxy.core.egress import Via
 from proxy.core.first_bytes import First, Kind
 from proxy.core.routing import normalise_host
-from proxy.errors import CallError, ConnectFailed, ConnectTimeout, EgressDenied, Internal, WrongHost
+from proxy.errors import CallError, ConnectFailed, ConnectTimeout, EgressDenied, Internal, Unsupported, WrongHost
 from proxy.wire.bound import BoundDoor
 from proxy.wire.dial import dial
-from proxy.wire.incoming import split_authority
 from proxy.wire.opening import Opening
-from proxy.wire.original_dst import original_destination
 from proxy.wire.relay import Relay
 from proxy.wire.server import BODY_IDLE_SECONDS, LINGER_SECONDS, AgentConnection
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from proxy.clock import Clock
     from proxy.core.client_hello import ClientHello
-    from proxy.guard import Guard
-    from proxy.model import Request
+    from proxy.wire.catcher import Catcher
     from proxy.wire.dial import Way
-    from proxy.wire.intercept import Interceptor
-    from proxy.wire.listener import Listener
 
 _log = logging.getLogger("backstay.capture")
 
 _ESTABLISHED: Final = b"HTTP/1.1 200 Connection Established\r\n\r\n"
 _SILENCE: Final = 0.25  # seconds; then the other side is dialled: in some protocols it speaks first
 _CONNECT_SECONDS: Final = 10.0  # to reach what no api names
-_SAID_AGAIN: Final = 60.0  # seconds until the same is logged once more
 _ALERT: Final = b"\x15\x03\x01\x00\x02\x02%c"  # fatal (RFC 8446, 6.2), for who is sent no ServerHello
 _ALERTS: Final = {EgressDenied.reason: 49, WrongHost.reason: 112}  # access_denied, unrecognized_name
 _INTERNAL_ERROR: Final = 80
 _WEB: Final = b"http/1.1"
+_WEB_PORTS: Final = (80, 443)  # on which nothing else is expected of an api's host
 
 
 @dataclass(slots=True)
@@ -74,54 +69,6 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.place}:{self.port}"
-
-
-class Catcher:
-    """What all captured connections share. Implements listener.Catches."""
-
-    def __init__(
-        self,
-        listener: Listener,
-        guard: Guard,
-        count: Callable[[str, str], None],
-        *,
-        whither: Callable[[socket.socket], tuple[str, int] | None] = original_destination,
-    ) -> None:
-        self.listener = listener
-        self.guard = guard
-        self.count = count  # of (mode, handling)
-        self.whither = whither  # a redirected connection was going
-        self._said = -inf  # when it was last logged that one was not redirected
-        self.interceptor: Interceptor | None = None  # None: TLS is not intercepted
-
-    def connect(self, request: Request, transport: asyncio.Transport, early: bytes) -> None:
-        """See listener.Catches."""
-        host, port = split_authority(request.target)
-        api = self.listener.router.named(host, port)
-        if api is None:
-            self._judge(host, port)
-        opening = Capture(self, Target("connect", port, host), api).opening
-        opening.data = early
-        transport.set_protocol(opening)  # type: ignore[arg-type]  # a protocol by its methods
-        opening.connection_made(transport)
-
-    def _judge(self, host: str, port: int) -> None:
-        try:
-            self.guard.name(host, port, Via.FORWARD)
-        except CallError:
-            self.count("connect", "refused")
-            raise
-
-    def redirected(self) -> Opening:
-        """See listener.Catches."""
-        return Capture(self, Target("transparent", 0), None).opening
-
-    def not_redirected(self) -> None:
-        """Somebody has connected to listen.transparent directly."""
-        now = self.listener.clock.now()
-        if now - self._said >= _SAID_AGAIN:
-            self._said = now
-            _log.warning("what came to listen.transparent was not redirected", extra={"remedy": "backstay redirect"})
 
 
 class Capture:
@@ -170,13 +117,13 @@ class Capture:
         target = self._target
         foreign = target.mode == "connect" and self._api is None
         if foreign:
-            self._relay = await self._dial(target.place, self._onward())
+            self._hear(await self._dial(target.place, self._onward()))
         if target.mode == "connect":
             self.opening.transport.write(_ESTABLISHED)
             self._established = True
         first = await self._look(_SILENCE if self._relay is None else None)
         if first is None and self._relay is None:
-            first = await self._hear_both()
+            first = await (self._look_on() if self._is_for_api() else self._hear_both())
         self._first = first = first or First(Kind.OPAQUE)
         if foreign:
             self._agree(first)
@@ -186,6 +133,24 @@ class Capture:
 
     async def _look(self, patience: float | None) -> First | None:
         return await self.opening.look(whole=self._api is None, patience=patience)
+
+    async def _look_on(self) -> First | None:
+        """The agent is silent, where it has to speak first."""
+        self.opening.deadline = self._clock.now() + BODY_IDLE_SECONDS
+        return await self._look(None)
+
+    def _is_for_api(self) -> bool:
+        """Whether it is for the api itself, and not for another service of its host."""
+        if self._api is None:
+            return False
+        return self._target.port in {*_WEB_PORTS, self._catcher.listener.router.to_url(self._api)[1]}
+
+    def _hear(self, relay: Relay) -> None:
+        """The other side is there, and may speak first."""
+        self._relay = relay
+        relay.upstream_first = self.opening.other_side_spoke
+        if relay.spoken:
+            self.opening.other_side_spoke()
 
     async def _hear_both(self) -> First | None:
         """The agent is silent: dial the other side, and go on listening meanwhile."""
@@ -198,7 +163,7 @@ class Capture:
     async def _try_other_side(self) -> None:
         """What cannot be reached is not an error yet: the agent may still say that it wants an api."""
         try:
-            self._relay = await self._dial(self._target.place, self._onward())
+            self._hear(await self._dial(self._target.place, self._onward()))
         except CallError as error:
             _log.debug("nobody speaks yet", extra={"target": str(self._target), "why": error.detail})
             if not self.opening.data:
@@ -228,8 +193,16 @@ class Capture:
             await self._end_tls(self._api, first.hello)
         elif first.kind is Kind.HTTP1:
             self._serve(self._api)
+        elif first.kind is Kind.OPAQUE and self._is_for_api() and not self._catcher.guard.passes_through(target.place):
+            self._turn_away()
         else:
             await self._tunnel(self._api, first.kind.value)
+
+    def _turn_away(self) -> None:
+        """What would pass the policies of an api by. Raises Unsupported."""
+        if self.opening.data:
+            raise Unsupported(f"What came for {self._target} is neither TLS nor HTTP.")
+        self.opening.shut()  # the agent has left without a word
 
     # --- to an api --------------------------------------------------------------------------------------
 
@@ -290,7 +263,7 @@ class Capture:
 
     def _onward(self) -> Way:
         target = self._target
-        via = Via.API if self._api is not None else target.via
+        via = Via.API if self._is_for_api() else target.via
         return self._catcher.listener.router.onward(target.host, target.port, via, target.address)
 
     async def _dial(self, host: str, way: Way, *, port: int = 0, prefer: str | None = None) -> Relay:
@@ -306,14 +279,15 @@ class Capture:
             raise ConnectFailed(f"{host}:{port} cannot be reached: {error.strerror or error}.") from None
         self._reached = _peer(sock)
         relay = Relay(self._clock, listener.scratch, lambda: listener.leave(relay))
-        relay.upstream_first = self.opening.other_side_spoke
         if early:
             relay.upstream.data_received(early)  # before it reads on: what it reads comes behind this
         try:
             await self._clock.loop.create_connection(lambda: relay.upstream, sock=sock)  # type: ignore[type-var]
-        except BaseException:
+        except BaseException as error:
             relay.shut()
             sock.close()
+            if isinstance(error, OSError):
+                raise ConnectFailed(f"{host}:{port} is gone again: {error.strerror or error}.") from None
             raise
         return relay
 

@@ -11,7 +11,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from aiofastnet.ssl_transport import SSLTransport_Transport
+from aiofastnet.ssl_transport import SSLBufferedProtocol, SSLProtocol, SSLTransport_Transport
 
 from proxy.errors import Internal, Overloaded
 from proxy.wire.mint import MintBusy
@@ -31,6 +31,7 @@ _log = logging.getLogger("backstay.intercept")
 _SHUTDOWN_SECONDS: Final = 2.0
 _TLS_BUFFER: Final = 64 * 1024  # bytes each way, as in pool.py
 _QUICK: Final = 1.0  # seconds in which a client that checks certificates after the handshake has left again
+_OLD: Final = "TLS 1.2 or later is needed, with a cipher that OpenSSL still has"
 _SAID_AGAIN: Final = 60.0  # seconds until the same is logged once more
 _DISTRUST: Final = ("UNKNOWN_CA", "CERTIFICATE", "ACCESS_DENIED")  # parts of the alerts' names (RFC 8446, 6.2)
 _REMEDY: Final = (
@@ -45,7 +46,9 @@ class Interceptor:
         self._clock = clock
         self._mint = mint
         self._count = count
-        self._said: dict[str, float] = {}  # api -> when its last failure was logged; names are configured ones
+        self._said: dict[
+            tuple[str, str], float
+        ] = {}  # api -> when its last failure was logged; names are configured ones
 
     async def context(self, name: str) -> ssl.SSLContext:
         """What proves us to be ``name``. Raises Overloaded, or Internal: the authority signs nothing for it."""
@@ -101,8 +104,9 @@ class Interceptor:
             self._distrusted(api, host, "closed in the middle of the handshake")
         elif any(word in reason for word in _DISTRUST):
             self._distrusted(api, host, reason)
-        else:
-            _log.debug("handshake failed", extra={"api": api, "host": host, "reason": reason or str(error)})
+        elif self._due(api, "failed"):
+            extra = {"api": api, "host": host, "why": reason or str(error), "remedy": _OLD}
+            _log.warning("the TLS handshake with an agent failed", extra=extra)
 
     def _left(self, door: BoundDoor, host: str, made: float) -> None:
         """Some clients check the certificate only behind the handshake, and leave without a request."""
@@ -111,29 +115,51 @@ class Interceptor:
 
     def _distrusted(self, api: str, host: str, how: str) -> None:
         self._count(api)
-        now = self._clock.now()
-        if now >= self._said.get(api, now):
-            self._said[api] = now + _SAID_AGAIN
+        if self._due(api, "distrusted"):
             _log.warning(
                 "an agent does not trust the intercepting certificate",
                 extra={"api": api, "host": host, "how": how, "remedy": _REMEDY},
             )
 
+    def _due(self, api: str, what: str) -> bool:
+        """Whether it has not been said for a while."""
+        now = self._clock.now()
+        if now < self._said.get((api, what), now):
+            return False
+        self._said[api, what] = now + _SAID_AGAIN
+        return True
+
+
+class _Ends:
+    """What reads the connection for TLS, which tells ``done`` of an agent that leaves in the middle of the handshake.
+
+    That is a failure of ours for aiofastnet (1.2).
+    """
+
+    done: asyncio.Future[None]
+    below: asyncio.Transport
+
+    def eof_received(self) -> object:
+        """See asyncio.Protocol."""
+        if self.done.done():
+            return super().eof_received()  # type: ignore[misc]
+        self.done.set_exception(ConnectionResetError())
+        self.below.abort()
+        return None
+
+
+class _Buffered(_Ends, SSLBufferedProtocol):  # type: ignore[misc]
+    """Where OpenSSL is used directly."""
+
+
+class _Plain(_Ends, SSLProtocol):  # type: ignore[misc]
+    """Where it is used by the ssl module."""
+
 
 def _below(tls: SSLTransport_Transport, transport: asyncio.Transport, done: asyncio.Future[None]) -> Any:
-    """What reads the connection for ``tls``."""
-    kind: Any = type(tls.get_tls_protocol())
-
-    class Below(kind):  # type: ignore[misc]
-        def eof_received(self) -> object:
-            """An agent that leaves in the middle of the handshake is a failure of ours for aiofastnet (1.2)."""
-            if done.done():
-                return super().eof_received()
-            done.set_exception(ConnectionResetError())
-            transport.abort()
-            return None
-
-    return Below(tls)
+    below = (_Buffered if isinstance(tls.get_tls_protocol(), SSLBufferedProtocol) else _Plain)(tls)
+    below.done, below.below = done, transport
+    return below
 
 
 def _feed(below: Any, early: bytes, transport: asyncio.Transport) -> None:

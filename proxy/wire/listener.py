@@ -6,6 +6,7 @@ to be; here all are the same: something that holds a connection.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.errors import CallError, Unsupported
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from proxy.core.egress import Via
     from proxy.model import Chain, Request
     from proxy.wire.dial import Way
+
+_log = logging.getLogger("backstay.wire")
 
 _BACKLOG: Final = 4096
 _SWEEP_SECONDS: Final = 1.0
@@ -180,7 +183,13 @@ class Listener:
             await self.clock.sleep(_SWEEP_SECONDS)
             now = self.clock.now()
             for connection in [each for each in (*self._connections, *self._excess) if each.deadline <= now]:
-                connection.expire()
+                self._expire(connection)
+
+    def _expire(self, connection: Held) -> None:
+        try:
+            connection.expire()
+        except Exception:  # noqa: BLE001 -- a defect must not keep the others open
+            _log.exception("a connection could not be ended", extra={"connection": repr(connection)})
 
     @property
     def port(self) -> int:

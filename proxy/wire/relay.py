@@ -202,6 +202,11 @@ class Relay:
         return self.state == "ended"
 
     @property
+    def spoken(self) -> bool:
+        """Whether the upstream has said something before begin(), or is gone."""
+        return bool(self._held) or self.upstream.ended
+
+    @property
     def sent(self) -> int:
         """Bytes from the agent."""
         return self.agent.count

@@ -20,7 +20,7 @@ from proxy.guard import Guard
 from proxy.model import Chain, Request
 from proxy.telemetry.metrics import Registry
 from proxy.wire.ca import Authority
-from proxy.wire.capture import Catcher
+from proxy.wire.catcher import Catcher
 from proxy.wire.dial import Way
 from proxy.wire.intercept import Interceptor
 from proxy.wire.mint import Mint

@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from proxy.core.egress import EgressSettings
 from tests.support.captured import (
     API,
     ASK,
@@ -263,3 +264,30 @@ async def test_an_api_that_a_reload_took_away(caught: Caught) -> None:
     await agent.send(PREFACE)
     assert await agent.closed()
     assert caught.stack.refused == ["wrong_host"]
+
+
+# --- past the policies of an api
+
+
+@pytest.mark.parametrize(
+    "first", [OPAQUE, b"GE", b"GET /y\r\n", b"\x16\x03\x01\x00\x01\x01" + b"\x16\x03\x01\x00\x00" * 70], ids=repr
+)
+async def test_what_is_neither_tls_nor_http_is_not_for_an_api(caught: Caught, first: bytes) -> None:
+    """At the port of its url it would pass every policy by; the vendor hears nothing of it."""
+    await caught.start(OK)
+    agent = await caught.tunnel(at(API, caught.vendor))
+    await agent.send(first)
+    assert await agent.closed()
+    await until(lambda: caught.stack.handled == [("connect", "refused")])
+    assert caught.vendor.received == b""
+
+
+async def test_another_service_of_an_apis_host_is_judged_like_any_other(caught: Caught) -> None:
+    """That its host is named for one port opens no other."""
+    await caught.start(OK)
+    elsewhere = await caught.elsewhere(echo)
+    caught.stack.guard.settings = EgressSettings(unlisted="deny")
+    agent = await caught.tunnel(at(API, elsewhere))
+    await agent.send(OPAQUE)
+    assert await agent.closed()
+    assert elsewhere.received == b""
