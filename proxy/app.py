@@ -30,6 +30,7 @@ from proxy.config.problems import ConfigError
 from proxy.config.reload import watch
 from proxy.config.settings import Address
 from proxy.control import Controls
+from proxy.descriptors import make_room
 from proxy.loop import Loop
 from proxy.runtime import Runtime
 from proxy.state import Parts, Survivors
@@ -120,7 +121,7 @@ class App:
             self,
             self._scratch,
             pseudonym=self._pseudonym,
-            max_connections=limits.connections,
+            max_connections=make_room(limits.connections),
             header_limit=limits.header_bytes,
             body_limit=limits.body_bytes,
         )
@@ -261,8 +262,8 @@ class App:
         self.config, self.runtime, self._watched = config, runtime, config.watched
         listener, limits = self.listener, config.limits
         listener.router = runtime
-        listener.max_connections, listener.body_limit = limits.connections, limits.body_bytes
-        listener.header_limit = limits.header_bytes
+        listener.max_connections = make_room(limits.connections)
+        listener.body_limit, listener.header_limit = limits.body_bytes, limits.header_bytes
         self._access.mode = config.log_access
         logging.getLogger("backstay").setLevel(config.log_level.upper())
         self._reloads["ok"].inc()
