@@ -101,6 +101,22 @@ async def test_it_is_told_again_after_a_minute(
 # --- what goes wrong
 
 
+async def test_an_agent_that_shares_no_cipher(
+    caught: Caught, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is nobody's distrust, and is told once, with the reason."""
+    await begin(caught, authority)
+    for _ in range(2):
+        context = client(authority)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers("AES128-GCM-SHA256")  # whose key exchange a certificate of ECDSA cannot serve
+        agent = await caught.tunnel(CONNECT_API, Hand(API, context).take())
+        assert await agent.closed()
+    (record,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert record.why == "NO_SHARED_CIPHER"  # type: ignore[attr-defined]
+    assert caught.stack.distrusted == []
+
+
 @pytest.mark.parametrize("size", [1, 70_000, 200_000])
 async def test_garbage_behind_the_hello(caught: Caught, authority: Authority, size: int) -> None:
     """It ends the connection: no time is spent on it, and it is nobody's distrust."""
