@@ -96,6 +96,12 @@ class PlaceholderMisused(AgentError):
     status, reason, title = 403, "placeholder_misused", "A credential's placeholder may go to its own api alone"
 
 
+class CrossSite(AgentError):
+    """A page in a browser may have made this call, with credentials that Backstay would set."""
+
+    status, reason, title = 403, "cross_site", "A page of another site may not make this call"
+
+
 class EgressDenied(CallError):
     """The egress policy forbids this destination; nothing was sent, and no answer may stand in for it."""
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.chain import link
+from proxy.core.cross_site import of_a_page
 from proxy.core.egress import Via
 from proxy.core.placeholders import Dresser
 from proxy.core.routing import ApiEntry, Found, Table, moved, normalise_host, port_of
-from proxy.errors import Misdirected, WrongHost
+from proxy.errors import CrossSite, Misdirected, WrongHost
 from proxy.model import Chain
 from proxy.unlisted import Unlisted
 from proxy.wire.dial import Way
@@ -54,6 +55,7 @@ class Runtime:
         self._placeholders = {
             api.name: [each.placeholder for each in api.credentials if each.placeholder] for api in config.apis
         }
+        self._credentialed = {api.name for api in config.apis if api.credentials}
         self._endpoints = endpoints
         self._unlisted = Unlisted(config, parts, via, self._foreign(""))
         self._entries = {api.name: self._entry(api, endpoints[api.name]) for api in config.apis}
@@ -61,14 +63,22 @@ class Runtime:
         parts.survivors.drop_unused()
 
     def route(self, request: Request) -> Chain:
-        """See server.Door.route. Raises Misdirected, EgressDenied."""
+        """See server.Door.route. Raises Misdirected, EgressDenied, CrossSite."""
         if request.forward:
             return self._route_forward(request)
         found = self._table.find(request.host, request.target)
         if found is None:
             known = ", ".join(sorted(api.mount or api.host for api in self.config.apis)) or "none"
             raise Misdirected(f"No api is mounted at this path or has this host. There are: {known}.")
+        if found.entry.name in self._credentialed:
+            self._demand_agent(request, found.entry.name)
         return self._found(request, found)
+
+    def _demand_agent(self, request: Request, api: str) -> None:
+        """Credentials are not set for a page in a browser of the pod. Raises CrossSite."""
+        host = b"" if self._table.named(request.host) is not None else request.host  # a name that no page can have
+        if of_a_page(host, request.headers):
+            raise CrossSite(f"Credentials are set on calls to {api}, and a page in a browser may be behind this one.")
 
     def _route_forward(self, request: Request) -> Chain:
         """A target in absolute-form: we are taken for a proxy."""

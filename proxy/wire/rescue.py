@@ -39,6 +39,8 @@ _ADVICE: Final = {
     "was sent. " + _USELESS,
     "egress_denied": "The operator does not allow calls to this address; nothing was sent. Use another tool, or do "
     "without.",
+    "cross_site": "This call looks like one of a web page, and was not sent. Call the API from the agent itself, by "
+    "127.0.0.1 or localhost.",
     "loop": "The call came back to Backstay: its configuration points at itself. " + _USELESS,
     "internal": "Backstay failed, not the API. It is not known whether the call was carried out; tell the operator.",
     "request_timeout": "The request did not arrive completely, and was not carried out as a whole; send it again.",

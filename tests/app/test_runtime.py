@@ -11,7 +11,7 @@ import trustme
 from proxy.config.load import load
 from proxy.config.settings import Api, Config, Tls, UpstreamProxy
 from proxy.core.egress import EgressSettings, Via
-from proxy.errors import EgressDenied, Misdirected, WrongHost
+from proxy.errors import CrossSite, EgressDenied, Misdirected, WrongHost
 from proxy.model import Headers, Request
 from proxy.runtime import Runtime
 from tests.app.conftest import Writes
@@ -61,6 +61,31 @@ async def test_a_request_is_given_its_target(runtime: Runtime) -> None:
     asked = request(b"/weather/%74oday?at=noon")
     runtime.route(asked)
     assert (asked.path, asked.query, asked.target) == ("/today", b"at=noon", b"/base/%74oday?at=noon")
+
+
+@pytest.mark.parametrize(
+    ("host", "site", "refused"),
+    [
+        (b"127.0.0.1:7070", b"cross-site", True),
+        (b"evil.example:7070", b"", True),
+        (b"127.0.0.1:7070", b"", False),
+        (b"stripe.internal", b"none", False),
+    ],
+)
+async def test_a_page_gets_no_credentials(rig: Rig, writes: Writes, host: bytes, site: bytes, refused: bool) -> None:
+    """Only a call that the agent makes itself has them set, and only where there are some does it matter."""
+    credentials = TWO_APIS.replace(
+        "mount: /stripe", "mount: /stripe\n    credentials: {authorization: {value: secret}}"
+    )
+    runtime = Runtime(load([writes(credentials)], {}), rig.parts, b"test")
+    asked = Request(b"GET", b"/stripe/v1/x", Headers.of((b"Sec-Fetch-Site", site)), host=host)
+    other = Request(b"GET", b"/weather/x", Headers.of((b"Sec-Fetch-Site", site)), host=b"evil.example")
+    assert runtime.route(other).api == "weather"
+    if refused:
+        with pytest.raises(CrossSite):
+            runtime.route(asked)
+    else:
+        assert runtime.route(asked).api == "stripe"
 
 
 async def test_an_address_that_is_nobodys_is_told_what_there_is(runtime: Runtime) -> None:
