@@ -37,7 +37,7 @@ lint: .venv/.stamp-dev ## ruff, mypy, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: .venv/.stamp-bench .cache/compiled/.stamp ## beside Envoy, nginx, HAProxy and Traefik; writes bench/RESULTS.md (ARGS="--only get --quick")
+bench: .venv/.stamp-bench .cache/compiled/.stamp .cache/mitmproxy/.stamp ## beside Envoy, nginx, HAProxy, Traefik and mitmproxy; writes bench/RESULTS.md (ARGS="--only get --quick")
 	@bench/setup.sh
 	@$(BIN)/python -m bench.run $(ARGS)
 
@@ -91,6 +91,13 @@ distclean: clean ## remove .venv too
 	@echo "$(CURDIR)" > "$$(.cache/compiled/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/tests.pth"
 	@.cache/compiled/bin/pip -qq --disable-pip-version-check --no-input install -c requirements/constraints.txt \
 	  $$(.venv/bin/python -c 'import tomllib; print(*(e for e in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"] if not e.startswith("backstay")))')
+	@touch $@
+
+# A peer whose pins are not ours.
+.cache/mitmproxy/.stamp: bench/mitmproxy.txt | .venv/bin/python
+	@echo "setting up .cache/mitmproxy ..."
+	@$(BIN)/python -m venv .cache/mitmproxy
+	@.cache/mitmproxy/bin/pip -qq --disable-pip-version-check --no-input install --progress-bar off -r $<
 	@touch $@
 
 # The clients, as agents have them.

@@ -110,8 +110,11 @@ class Target:
         return self.process.pid
 
 
-COMPILED = str(Path(__file__).parent.parent / ".cache/compiled/bin/backstay")
+CACHE = Path(__file__).parent.parent / ".cache"
+COMPILED = str(CACHE / "compiled/bin/backstay")
 """The build whose hot path is machine code: what the image holds."""
+MITMDUMP = str(CACHE / "mitmproxy/bin/mitmdump")
+"""In an environment of its own: what it pins contradicts what Backstay wants."""
 
 
 def script(name: str) -> str:
@@ -146,6 +149,9 @@ def all_peers() -> list[Peer]:
     varnish = ["-F", "-f", "{config}", "-a", "plain=127.0.0.1:{port}", "-a", "cached=127.0.0.1:{second_port}"]
     varnish += ["-s", "malloc,{cache}m", "-j", "none", "-n", "{folder}/varnish", "-T", "none"]
     varnish += ["-p", "thread_pools=1", "-p", "vsl_space=1M"]
+    mitmdump = ["-q", "--listen-host", "127.0.0.1", "--listen-port", "{port}", "--set", "confdir={folder}/mitmproxy"]
+    mitmdump += ["--set", "ssl_verify_upstream_trusted_ca={ca_file}"]
+    mitmdump += ["--ignore-hosts", r"^127\.0\.0\.1:{upstream_port}$"]  # a tunnel
     return [
         backstay("Backstay", COMPILED),
         backstay("Backstay interpreted", script("backstay")),
@@ -176,6 +182,8 @@ def all_peers() -> list[Peer]:
         ),
         # Without a row of its own in what is not about caches: it speaks no TLS to an upstream, and does not retry.
         Peer("Varnish", [], [VARNISH, *varnish], [VARNISH, "-V"], cache_templates=["varnish.vcl"]),
+        # In the rows of captured traffic alone (capture.py).
+        Peer("mitmproxy", [], [MITMDUMP, *mitmdump], [MITMDUMP, "--version"]),
     ]
 
 
@@ -196,8 +204,9 @@ def configure(peer: Peer, folder: Path, upstream: Upstream, policies: Policies) 
     }
     for template in peer.templates:
         (folder / template).write_text(render(template, values))
-    config = str(folder / peer.templates[0])
-    words = {"config": config, "folder": folder, "port": plain, "second_port": second, "cache": policies.cache}
+    words = {"folder": folder, "port": plain, "second_port": second, "cache": policies.cache}
+    words |= {"ca_file": upstream.ca_file, "upstream_port": upstream.port}
+    words["config"] = folder / peer.templates[0] if peer.templates else ""
     argv = [part.format(**words) for part in peer.argv]
     target = Target(
         peer.name,

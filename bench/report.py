@@ -5,28 +5,12 @@ Called by run.py. What a row is called, its unit and which way is better stand h
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-Samples = dict[str, dict[str, list[float]]]
-"""Row key -> target -> samples."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """How a row is printed."""
-
-    key: str
-    title: str
-    digits: int = 0
-    less_direct: bool = False  # the direct way's value is taken off
-    ratio: tuple[str, str] | None = None  # it is one measured row by another, round by round
-
+from bench.results import Results, Row, kept, read
+from bench.results import write as write_runs
 
 ANSWERS = {
     "small": "180-byte answer",
@@ -192,6 +176,36 @@ SECTIONS: Sequence[tuple[str, str, Sequence[Row]]] = (
         ),
     ),
     (
+        "Captured traffic",
+        "The agent calls by CONNECT, with TLS on both sides; GET, 180-byte answer, 32 connections. More is better.",
+        (
+            Row("captured", "requests per second"),
+            Row("captured_times", "times mitmproxy", 1, ratio=("captured", "captured"), beside="mitmproxy"),
+            Row("handshake", "connections per second, each for one request"),
+            Row("handshake_times", "times mitmproxy", 1, ratio=("handshake", "handshake"), beside="mitmproxy"),
+        ),
+    ),
+    (
+        "Time of captured traffic",
+        "In the same runs. The load generator is the slower one wherever a proxy did not use all of its core.",
+        (
+            Row("captured_cpu", "processor time of a request, µs", 1),
+            Row("captured_busy", "of the proxy's core, %"),
+            Row("captured_p50", "latency of a request, p50, µs"),
+            Row("handshake_cpu", "processor time of a connection, µs"),
+            Row("handshake_busy", "of the proxy's core, %"),
+            Row("handshake_p50", "latency of a connection, p50, µs"),
+        ),
+    ),
+    (
+        "Added latency of a tunnel",
+        "A CONNECT to a host that no api names; microseconds over the direct way, one connection. Less is better.",
+        (
+            Row("tunnel_p50", "p50", less_direct=True),
+            Row("tunnel_p99", "p99", less_direct=True),
+        ),
+    ),
+    (
         "An outage of 60 s, one call every 4 s",
         "`again` is the time from the end of the outage until the agent is served. Less is better.",
         (
@@ -213,39 +227,11 @@ SECTIONS: Sequence[tuple[str, str, Sequence[Row]]] = (
     ),
 )
 
-
-@dataclass
-class Results:
-    """What one run measured."""
-
-    samples: Samples = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-
-    def add(self, target: str, figures: Mapping[str, float]) -> None:
-        """Take one measurement of a target."""
-        for key, value in figures.items():
-            self.samples.setdefault(key, {}).setdefault(target, []).append(value)
-
-    def median(self, row: Row, target: str) -> float | None:
-        """A target's median in a row, or None where it has no figure."""
-        if row.ratio is not None:
-            above, below = (self.samples.get(key, {}).get(target, []) for key in row.ratio)
-            # Taken one after the other, so that a slow minute hits both: they are compared within each round.
-            rounds = [one / other for one, other in zip(above, below, strict=False)]
-            return statistics.median(rounds) if rounds else None
-        samples = self.samples.get(row.key, {})
-        if target not in samples or (row.less_direct and target == "direct"):
-            return None
-        middle = statistics.median(samples[target])
-        return middle - statistics.median(samples["direct"]) if row.less_direct else middle
-
-
-def machine() -> str:
-    """The machine, by cores and processor alone."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{os.cpu_count()} cores, {next(models, 'unknown processor')}"
+INTRODUCTION = (
+    "Each run has everything side by side: the proxy on one core, load generator and upstream on the other. Absolute\n"
+    "figures drift from machine to machine and from hour to hour: read the ratios. `direct` is what load generator\n"
+    "and upstream do without a proxy. What each proxy had switched on is in [configs](configs)."
+)
 
 
 def cell(value: float | None, digits: int) -> str:
@@ -255,28 +241,32 @@ def cell(value: float | None, digits: int) -> str:
     return "never" if math.isinf(value) else f"{value:,.{digits}f}"
 
 
-def markdown(results: Results, targets: Sequence[str], settings: str) -> str:
+def markdown(runs: Sequence[Results]) -> str:
     """The whole of RESULTS.md."""
-    parts = ["# Results of `make bench`", "", introduction(results, settings)]
+    parts = ["# Results of `make bench`", "", INTRODUCTION, "", *map(told, enumerate(runs, 1))]
     for title, note, rows in SECTIONS:
-        measured = [row for row in rows if any(results.median(row, name) is not None for name in targets)]
+        measured = [(which, part) for which, run in enumerate(runs, 1) if (part := section(run, rows))]
         if measured:
-            parts += ["", f"## {title}", "", note, "", *table(results, measured, targets)]
-    if results.failures:
-        parts += ["", "## Not measured", "", *(f"- {failure}" for failure in results.failures)]
+            parts += ["", f"## {title}", "", note]
+        for which, part in measured:
+            parts += ["", f"Run {which}:"] if len(runs) > 1 else []
+            parts += ["", *part]
+    if failures := [failure for run in runs for failure in run.failures]:
+        parts += ["", "## Not measured", "", *(f"- {failure}" for failure in failures)]
     return "\n".join(parts) + "\n"
 
 
-def introduction(results: Results, settings: str) -> str:
+def told(numbered: tuple[int, Results]) -> str:
     """What was run, on what."""
-    versions = "\n".join(f"- {name}: {version}" for name, version in results.versions.items())
-    return (
-        f"Machine: {machine()}. One run, everything side by side: the proxy on one core, load generator and\n"
-        f"upstream on the other. {settings}\n"
-        "Absolute figures drift from machine to machine and from hour to hour: read the ratios. `direct` is what load\n"
-        "generator and upstream do without a proxy. What each proxy had switched on is in [configs](configs).\n\n"
-        f"{versions}"
-    )
+    which, run = numbered
+    versions = ", ".join(f"{name} {run.versions[name]}" for name in run.targets if name in run.versions)
+    return f"{which}. {run.date}; {run.machine}. {run.settings}\n   {versions}."
+
+
+def section(run: Results, rows: Sequence[Row]) -> list[str]:
+    """The table of those rows that this run has, if any."""
+    measured = [row for row in rows if any(run.median(row, name) is not None for name in run.targets)]
+    return table(run, measured, run.targets) if measured else []
 
 
 def table(results: Results, rows: Sequence[Row], targets: Sequence[str]) -> list[str]:
@@ -291,19 +281,8 @@ def line(title: str, cells: Sequence[str]) -> str:
     return f"| {title} | " + " | ".join(cells) + " |"
 
 
-def finite(value: float) -> float | None:
-    """A number that JSON has."""
-    return None if math.isinf(value) else round(value, 4)
-
-
-def write(results: Results, targets: Sequence[str], settings: str, folder: Path) -> None:
-    """Write RESULTS.md and RESULTS.json."""
-    (folder / "RESULTS.md").write_text(markdown(results, targets, settings))
-    samples = {
-        row: {
-            name: [None if math.isinf(each) else round(each, 4) for each in samples] for name, samples in values.items()
-        }
-        for row, values in results.samples.items()
-    }
-    document = {"machine": machine(), "settings": settings, "versions": results.versions, "samples": samples}
-    (folder / "RESULTS.json").write_text(json.dumps(document, indent=1) + "\n")
+def write(results: Results, groups: Collection[str], folder: Path) -> None:
+    """Write RESULTS.md and RESULTS.json, with what earlier runs said of groups other than these."""
+    runs = kept(read(folder), results, groups)
+    write_runs(runs, folder)
+    (folder / "RESULTS.md").write_text(markdown(runs))

@@ -1,7 +1,7 @@
 """`make bench`: Backstay and its peers side by side in one run, written to RESULTS.md and RESULTS.json.
 
 `--only get,tls` measures some groups of rows, `--quick` all of them roughly, `--peers Backstay,Envoy` some proxies.
-A partial run is printed, not written, unless `--write` says so.
+A partial run is printed, not written, unless `--write` says so; what it did not measure stays as it was.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import caching, faults, ledger, report, rows
+from bench import caching, capture, faults, ledger, report, rows
 from bench.load import wrk
 from bench.peers import Peer, Target, all_peers, fleet
 from bench.process import LOAD_CORE, REDIS
-from bench.report import Results
+from bench.results import Results, machine
 from bench.rows import Measure, Settings
 from bench.upstream import Upstream, upstream
 
@@ -35,7 +35,20 @@ STEADY: dict[str, Callable[[Settings], Measure]] = {
     "stream": rows.streaming_down,
 }
 CACHED: dict[str, Callable[[Settings, Upstream], Measure]] = {"cached": caching.hits, "uncached": caching.misses}
-GROUPS = (*STEADY, "upload", "start", "idle", "chain", *CACHED, "cachemem", "redis", "ledger", "outage", "faulty")
+GROUPS = (
+    *STEADY,
+    "upload",
+    "start",
+    "idle",
+    "chain",
+    *CACHED,
+    "cachemem",
+    "redis",
+    "ledger",
+    "captured",
+    "outage",
+    "faulty",
+)
 NEED_REDIS = frozenset({"redis", "ledger"})
 
 
@@ -45,6 +58,7 @@ class Bench:
 
     peers: Sequence[Peer]
     caches: Sequence[Peer]  # those of them that have one, with it
+    catchers: Sequence[Peer]  # those that agents can be caught by, set up for it
     settings: Settings
     plan: faults.Plan
     groups: frozenset[str]
@@ -59,6 +73,7 @@ class Bench:
             self.uploads(origin)
             self.caching(origin)
             self.ledger(origin)
+            self.captured(origin)
         self.chain(origin)
         self.faults(origin.ca_file)
 
@@ -114,6 +129,15 @@ class Bench:
         backstays = [peer for peer in self.peers if peer.name.startswith("Backstay")]
         with ledger.ledger_fleet(backstays, folder, origin) as (disk, targets):
             self.rounds("ledger", ledger.ledgers(self.settings, origin, disk), targets)
+
+    def captured(self, origin: Upstream) -> None:
+        """The rows of traffic that is caught."""
+        if "captured" not in self.groups:
+            return
+        folder = self.folder / "catchers"
+        folder.mkdir()
+        with capture.capture_fleet(self.catchers, folder, origin) as (trusted, targets):
+            self.rounds("captured", capture.captured(self.settings, origin, trusted), targets)
 
     def rounds(self, name: str, measure: Measure, targets: Sequence[Target]) -> None:
         """Every target once a round."""
@@ -193,15 +217,22 @@ def main() -> None:
         settings = Settings(seconds=1.0, rounds=1, idle_connections=1000, cache=32)
         plan = faults.Plan(outage=12.0, after=16.0, calls=200)
     peers = chosen_peers(options.peers)
-    results = Results(versions={peer.name: peer.said_version() for peer in peers})
+    results = Results(
+        versions={peer.name: peer.said_version() for peer in peers},
+        date=time.strftime("%Y-%m-%d"),
+        machine=machine(),
+        settings=f"Medians of {settings.rounds} interleaved rounds of {settings.seconds:g} s; "
+        f"{settings.idle_connections:,} idle connections; a cache of {settings.cache} MiB.",
+    )
     began = time.monotonic()
     plain = [peer for peer in peers if peer.templates]
     caches = [peer.as_cache() for peer in peers if peer.cache_templates]
     with tempfile.TemporaryDirectory(prefix="backstay-bench-", dir=memory_backed()) as folder:
-        Bench(plain, caches, settings, plan, groups, Path(folder), results).run()
-    finish(
-        results, peers, settings, partial=options.quick or bool(options.peers) or groups != set(GROUPS), options=options
-    )
+        Bench(plain, caches, capture.catchers(peers), settings, plan, groups, Path(folder), results).run()
+    print(report.markdown([results]))
+    whole = not options.quick and not options.peers and groups == set(GROUPS)
+    if whole or options.write:
+        report.write(results, groups, Path(__file__).parent)
     print(f"{time.monotonic() - began:.0f} s")
 
 
@@ -209,20 +240,6 @@ def memory_backed() -> str | None:
     """Where files cost no disk, so that none waits for one: nginx keeps a cache in files."""
     folder = "/dev/shm"
     return folder if os.path.isdir(folder) and shutil.disk_usage(folder).free > 1 << 30 else None  # noqa: PTH112
-
-
-def finish(
-    results: Results, peers: Sequence[Peer], settings: Settings, *, partial: bool, options: argparse.Namespace
-) -> None:
-    """Print the tables, and write them when they are whole."""
-    targets = [*(peer.name for peer in peers), "direct"]
-    told = (
-        f"Medians of {settings.rounds} interleaved rounds of {settings.seconds:g} s; "
-        f"{settings.idle_connections:,} idle connections; a cache of {settings.cache} MiB."
-    )
-    print(report.markdown(results, targets, told))
-    if not partial or options.write:
-        report.write(results, targets, told, Path(__file__).parent)
 
 
 if __name__ == "__main__":
