@@ -187,12 +187,14 @@ SECTIONS: Sequence[tuple[str, str, Sequence[Row]]] = (
     ),
     (
         "Time of captured traffic",
-        "In the same runs. The load generator is the slower one wherever a proxy did not use all of its core.",
+        "In the same runs. A proxy that did not use all of its core was held down by the load generator, or by others.",
         (
             Row("captured_cpu", "processor time of a request, µs", 1),
+            Row("captured_part", "of mitmproxy's", 3, ratio=("captured_cpu", "captured_cpu"), beside="mitmproxy"),
             Row("captured_busy", "of the proxy's core, %"),
             Row("captured_p50", "latency of a request, p50, µs"),
             Row("handshake_cpu", "processor time of a connection, µs"),
+            Row("handshake_part", "of mitmproxy's", 3, ratio=("handshake_cpu", "handshake_cpu"), beside="mitmproxy"),
             Row("handshake_busy", "of the proxy's core, %"),
             Row("handshake_p50", "latency of a connection, p50, µs"),
         ),
