@@ -316,6 +316,9 @@ class Capture:
         """Tell the agent, in the language that it speaks."""
         opening, listener, connect = self.opening, self._catcher.listener, self._target.mode == "connect"
         kind = self._first.kind if self._first is not None else Kind.MORE
+        if not opening.held:  # it is gone, or another's already
+            opening.transport.abort()
+            return
         if kind is Kind.HTTP1 or (connect and not self._established):
             self._hand_over("refused")
             connection = AgentConnection(listener)

@@ -135,7 +135,7 @@ class Side:
         if self.transport is not None and not self.lost:
             sock = self.transport.get_extra_info("socket")
             if sock is not None:
-                with contextlib.suppress(OSError):  # it is gone already
+                with contextlib.suppress(OSError, ValueError):  # it is gone already; uvloop's has no number then
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             if at_once:
                 self.transport.abort()
