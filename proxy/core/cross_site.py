@@ -5,7 +5,7 @@ agent's port, too, and any page that it opens can make it call. Two things give 
 
 - ``Sec-Fetch-Site``, which browsers set and scripts cannot (Fetch Metadata): the page is of another origin.
 - A Host that is a name of the public DNS. Only a page needs one: one whose own name was rebound to loopback, so that
-  its calls are of one origin with it. An agent's base url has an address, localhost, or a name that is known here alone.
+  its calls are of one origin with it. An agent's base url has an address, localhost, or a name known here alone.
 """
 
 from __future__ import annotations
