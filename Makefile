@@ -16,7 +16,7 @@ run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (A
 test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -q -n 2 --cov --cov-report= --ignore=tests/e2e --ignore=tests/conformance
+	@$(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under=0 --ignore=tests/e2e --ignore=tests/conformance
 	@$(BIN)/pytest -q -n 2 tests/e2e tests/conformance  # what they test runs in processes of its own
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
