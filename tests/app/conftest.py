@@ -48,10 +48,12 @@ def writes(tmp_path: Path) -> Writes:
 
 @pytest.fixture
 def settled() -> Iterator[None]:
-    """Undo what a process does to its collector at start."""
+    """Undo what a process does to its collector at start.
+
+    What it has frozen stays so: a collection behind each later test would walk all that pytest has imported.
+    """
     thresholds = gc.get_threshold()
     yield
-    gc.unfreeze()
     gc.set_threshold(*thresholds)
 
 
