@@ -40,7 +40,7 @@ class Classifier:
 
     def __init__(self, settings: ClassifySettings) -> None:
         self.settings = settings
-        self._by_status = [_verdict(settings, status) for status in range(_STATUSES)]
+        self._by_status = _verdicts(settings)
 
     def at_headers(self, status: int) -> Verdict:
         """The verdict at the final headers."""
@@ -68,9 +68,12 @@ class Classifier:
         return f"<Classifier failure={self.settings.failure} ignore={self.settings.ignore}>"
 
 
-def _verdict(settings: ClassifySettings, status: int) -> Verdict:
-    if any(low <= status <= high for low, high in settings.ignore):
-        return Verdict.IGNORED
-    if any(low <= status <= high for low, high in settings.failure):
-        return Verdict.FAILURE
-    return Verdict.THROTTLED if status == 429 else Verdict.SUCCESS
+def _verdicts(settings: ClassifySettings) -> list[Verdict]:
+    """One for each status; what is written later wins."""
+    verdicts = [Verdict.SUCCESS] * _STATUSES
+    verdicts[429] = Verdict.THROTTLED
+    for ranges, verdict in ((settings.failure, Verdict.FAILURE), (settings.ignore, Verdict.IGNORED)):
+        for low, high in ranges:
+            for status in range(max(low, 0), min(high, _STATUSES - 1) + 1):
+                verdicts[status] = verdict
+    return verdicts
