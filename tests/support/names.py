@@ -1,6 +1,6 @@
-"""Loops on which names below ``test`` mean this machine, so that no test asks a real resolver about them.
+"""Loops on which names below ``test`` mean this machine, and other names nothing: no test asks a real resolver.
 
-``absent.test`` has no address, ``hidden.test`` is looked up without end. Used by the fixtures of tests/wire.
+``absent.test`` has no address either, ``hidden.test`` is looked up without end. Used by the fixtures of tests/wire.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import uvloop
 
+from proxy.core.addresses import literal
 from tests.support.virtual import VirtualLoop
 
 ABSENT: Final = "absent.test"
@@ -21,9 +22,11 @@ async def meant(host: Any) -> Any:
     """What to ask the real resolver for instead."""
     if host == HIDDEN:
         await asyncio.get_running_loop().create_future()
-    if host == ABSENT:
+    if host is None or host == "localhost" or literal(host) is not None:
+        return host
+    if host == ABSENT or not host.endswith(".test"):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    return "127.0.0.1" if isinstance(host, str) and host.endswith(".test") else host
+    return "127.0.0.1"
 
 
 class NamedUvloop(uvloop.Loop):

@@ -62,6 +62,8 @@ class End:
         self.writer = writer
         self.received = bytearray()
         self.deadline: float | None = None  # a vendor waits for requests as long as it takes
+        closed: asyncio.Future[None] = writer.transport.get_protocol()._closed  # type: ignore[attr-defined]
+        closed.add_done_callback(lambda future: future.cancelled() or future.exception())  # how it ended: nobody asks
 
     async def _read(self, reading: Coroutine[Any, Any, bytes], what: str) -> bytes:
         try:
@@ -127,10 +129,11 @@ class End:
         self.writer.close()
 
     def reset(self) -> None:
-        """Close with a RST, as a process that dies does."""
-        sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        """Close with a RST, as a process that dies does; unless it is closed already."""
+        if not self.writer.transport.is_closing():
+            sock = self.writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.writer.transport.abort()
 
 
 class Agent(End):

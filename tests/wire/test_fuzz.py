@@ -11,7 +11,7 @@ import gc
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import h11
 import pytest
@@ -21,6 +21,10 @@ from hypothesis import strategies as st
 
 from proxy.clock import Clock
 from proxy.core.timeouts import Timeouts
+from proxy.wire.ca import Authority
+from tests.support.captured import CatchingStack, connect
+from tests.support.hello import real
+from tests.support.names import NamedUvloop, NamedVirtualLoop
 from tests.support.raw import Agent, End, Vendor, turns
 from tests.support.virtual import VirtualLoop, clock_of
 from tests.support.wire import GET, OK, Options, Stack
@@ -120,18 +124,23 @@ class Strict:
                 parser.start_next_cycle()
 
 
+S = TypeVar("S", bound=Stack)
+
+
 @contextlib.asynccontextmanager
-async def watched(script: Callable[[End], Any], clock: Clock) -> AsyncIterator[Stack]:
+async def watched(script: Callable[[End], Any], clock: Clock, kind: type[S]) -> AsyncIterator[S]:
     """A stack and a vendor, and the claim that nothing went wrong between them and nothing is left."""
     unhandled: list[Any] = []
     clock.loop.set_exception_handler(lambda _, context: unhandled.append(context))
-    logged = Collect()
+    logged = Collect(logging.ERROR if kind is CatchingStack else logging.WARNING)  # what is denied is told
     logging.getLogger("backstay").addHandler(logged)
     vendor = await Vendor.start(script)
-    stack = await Stack.start(vendor.port, Options(timeouts=Timeouts(first_byte=5.0, idle=5.0, total=20.0)), clock)
+    stack = await kind.start(vendor.port, Options(timeouts=Timeouts(first_byte=5.0, idle=5.0, total=20.0)), clock)
     try:
-        yield stack
-        await stack.stop()
+        try:
+            yield stack
+        finally:
+            await stack.stop()  # in any case: uvloop's end waits for what is open
     finally:
         await vendor.stop()
         logging.getLogger("backstay").removeHandler(logged)
@@ -141,17 +150,17 @@ async def watched(script: Callable[[End], Any], clock: Clock) -> AsyncIterator[S
 
 
 class Collect(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
         self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
 
 
-async def throw(stack: Stack, pieces: list[bytes], *, reset: bool) -> bytes:
+async def throw(port: int, pieces: list[bytes], *, reset: bool) -> bytes:
     """Send ``pieces`` as an agent, take what comes, and leave."""
-    agent = await Agent.connect(stack.port)
+    agent = await Agent.connect(port)
     with contextlib.suppress(ConnectionError):
         await agent.send(*pieces)
     await turns(30)
@@ -167,9 +176,9 @@ def test_any_bytes_from_the_agent(factory: Callable[[], asyncio.AbstractEventLoo
         loop = asyncio.get_running_loop()
         clock = clock_of(loop) if isinstance(loop, VirtualLoop) else Clock(loop)
         vendor = Strict()
-        async with watched(vendor, clock) as stack:
+        async with watched(vendor, clock, Stack) as stack:
             for pieces in bursts:
-                await throw(stack, pieces, reset=reset)
+                await throw(stack.port, pieces, reset=reset)
             agent = await Agent.connect(stack.port)
             assert (await agent.ask(GET)).body == b"ok"
             agent.close()
@@ -221,7 +230,7 @@ def test_any_bytes_from_the_upstream(factory: Callable[[], asyncio.AbstractEvent
         seen: list[int] = [1]
         loop = asyncio.get_running_loop()
         clock = clock_of(loop) if isinstance(loop, VirtualLoop) else Clock(loop)
-        async with watched(script, clock) as stack:
+        async with watched(script, clock, Stack) as stack:
             agent = await Agent.connect(stack.port)
             await agent.send(request)
             with contextlib.suppress(ConnectionError, TimeoutError):
@@ -239,5 +248,61 @@ def test_any_bytes_from_the_upstream(factory: Callable[[], asyncio.AbstractEvent
     def fuzz(pieces: list[bytes], request: bytes, reset: bool) -> None:
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(scenario(pieces, request, reset=reset))
+
+    fuzz()
+
+
+DESTINATIONS = [b"", b"api.test:PORT", b"api.test:443", b"other.test:PORT", b"127.0.0.1:PORT", b"absent.test:1"]
+TUNNELLED = [
+    b"GET /x HTTP/1.1\r\nHost: api.test\r\n\r\n",
+    b"POST /p HTTP/1.1\r\nHost: second.test\r\nContent-Length: 2\r\n\r\nhi",
+    b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n",
+    b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET http://also.test/x HTTP/1.1\r\nHost: a\r\nProxy-Authorization: x\r\n\r\n",
+    b"GET /u HTTP/1.1\r\nHost: api.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    real("api.test"),
+    real("other.test", ["h2"]),
+    b"\x16\x03\x01",
+    b"\x00\x01\x02",
+    b"220 hello\r\n",
+]
+
+
+async def says_yes(end: End) -> None:
+    """Answer whatever comes: not all of it is HTTP."""
+    while await end.some():
+        await end.send(OK)
+
+
+@pytest.mark.parametrize("factory", [NamedUvloop, NamedVirtualLoop])
+def test_any_bytes_within_a_tunnel(factory: Callable[[], asyncio.AbstractEventLoop], authority: Authority) -> None:
+    """To an api or to any other host, redirected or asked for: the process lives, and nothing is left of any."""
+
+    async def scenario(to: bytes, bursts: list[list[bytes]], *, reset: bool) -> None:
+        loop = asyncio.get_running_loop()
+        clock = clock_of(loop) if isinstance(loop, VirtualLoop) else Clock(loop)
+        async with watched(says_yes, clock, CatchingStack) as stack:
+            stack.intercept(authority)
+            stack.bound_for = "127.0.0.1", stack.endpoint.port
+            for pieces in bursts:
+                if to:
+                    asked = connect(to.replace(b"PORT", b"%d" % stack.endpoint.port))
+                    await throw(stack.port, [asked + pieces[0], *pieces[1:]] if pieces else [asked], reset=reset)
+                else:
+                    await throw(stack.transparent_port, pieces, reset=reset)
+            agent = await Agent.connect(stack.port)
+            assert (await agent.ask(GET)).body == b"ok"
+            agent.close()
+
+    @FUZZ
+    @given(
+        st.sampled_from(DESTINATIONS),
+        st.lists(hostile(TUNNELLED), min_size=1, max_size=2),
+        st.booleans(),
+    )
+    def fuzz(to: bytes, bursts: list[list[bytes]], reset: bool) -> None:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(scenario(to, bursts, reset=reset))
 
     fuzz()
