@@ -3,6 +3,9 @@
 BIN := .venv/bin
 PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-bar off -c requirements/constraints.txt
 ARGS ?=
+PROFILE ?=
+# What is tested as it is, and compiled.
+TWICE := tests/core tests/policies tests/app tests/wire $(wildcard tests/test_*.py) tests/stores/test_ledger_memory.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-compiled test-clients lint bench conformance docs docs-check generated-docs chart-check image-check lock services clean distclean
@@ -13,10 +16,12 @@ help: ## what can be made
 run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (ARGS="--duration 30s")
 	@$(BIN)/backstay demo $(ARGS)
 
+test: COVER := $(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under=0
 test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under=0 --ignore=tests/e2e --ignore=tests/conformance
+	@$(COVER) $(if $(PROFILE),--hypothesis-profile=$(PROFILE)) $(TWICE)
+	@$(COVER) --cov-append $(TWICE:%=--ignore=%) --ignore=tests/e2e --ignore=tests/conformance
 	@$(BIN)/pytest -q -n 2 tests/e2e tests/conformance  # what they test runs in processes of its own
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
@@ -26,7 +31,7 @@ endif
 
 test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path, against the compiled build
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
-	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= tests/core tests/policies tests/app tests/wire tests/test_*.py tests/stores/test_ledger_memory.py tests/e2e/test_broken_streams.py tests/e2e/test_ledger_*.py
+	@PYTHONSAFEPATH=1 .cache/compiled/bin/pytest -q -n 2 -p no:cacheprovider -o pythonpath= $(TWICE) tests/e2e/test_broken_streams.py tests/e2e/test_ledger_*.py
 
 test-clients: .venv/.stamp-test services .cache/clients/.stamp ## unmodified programs, alone and caught; writes docs/clients.md; wants root (ARGS="--only stripe")
 	@$(BIN)/python -m tests.clients.run $(ARGS)

@@ -18,9 +18,10 @@ from proxy.core.addresses import (
     metadata_service,
     resolved,
 )
+from tests.support.properties import examples
 
 METADATA: Final = IPv4Address("169.254.169.254")
-FEW: Final = settings(max_examples=60)
+FEW: Final = settings(max_examples=examples(60))
 
 
 # --- spellings

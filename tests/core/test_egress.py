@@ -24,10 +24,11 @@ from proxy.core.egress import (
     parse_pattern,
     passes_through,
 )
+from tests.support.properties import examples
 
 PUBLIC: Final = "93.184.215.14"
 OWN: Final = (("127.0.0.1", 7070), ("0.0.0.0", 9464), ("10.1.2.3", 7072))
-FEW: Final = settings(max_examples=80)
+FEW: Final = settings(max_examples=examples(80))
 
 
 def rules(

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from proxy.core.placeholders import Credential, Dresser
 from proxy.errors import PlaceholderMisused
 from proxy.model import Headers, Request
+from tests.support.properties import examples
 
 BEARER: Final = Credential(b"Authorization", b"Bearer sk_live/1", placeholder=b"bs_stripe")
 KEY: Final = Credential(b"api key", b"k&y=1", query=True, placeholder=b"bs_key_77")
 PLAIN: Final = Credential(b"X-Api-Key", b"k1")
 FOREIGN: Final = (b"bs_stripe_2", b"bs_openai", b"openai_bs")
-FEW: Final = settings(max_examples=100, deadline=None)
+FEW: Final = settings(max_examples=examples(100), deadline=None)
 
 
 def request(target: bytes = b"/x", *fields: tuple[bytes, bytes]) -> Request:

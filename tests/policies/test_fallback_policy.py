@@ -28,6 +28,7 @@ from proxy.errors import (
 from proxy.model import Response
 from tests.support import virtual
 from tests.support.fallback import BACKUP, DOWN, LOST, SORRY, UNREACHED, Route, hang_stale
+from tests.support.properties import examples
 from tests.support.script import Flow, Rig, answers, fails, streams
 from tests.support.script import Step as Act
 
@@ -215,7 +216,7 @@ def expected(vendor: str, stale: bool | None, steps: list[Step], others: dict[st
     return "none"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     vendor=WORDS,
     stale=st.sampled_from([None, False, True]),

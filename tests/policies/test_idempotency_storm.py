@@ -21,6 +21,7 @@ from proxy.model import Attempt, Headers, Response
 from tests.support import virtual
 from tests.support.caching import Torrent
 from tests.support.keyed import Paying, Till
+from tests.support.properties import examples
 from tests.support.remote import Plan, Remote, does, fails, loses
 from tests.support.script import Rig, wait_like_the_wire
 from tests.support.virtual import turn
@@ -188,14 +189,14 @@ async def weather(clock: Clock, day: Day, *, processes: int, **more: Any) -> Non
     assert (len(bank.done), last.reason) in {(1, ""), (1, "outcome_unknown")}, "a key is barred for nothing"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(DAYS)
 def test_one_key_one_call(day: Day) -> None:
     """Whatever happens, in however many processes, and though what was not carried out is tried again."""
     virtual.run(lambda clock: weather(clock, day, processes=2))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(DAYS, st.sampled_from([fails, loses]))
 def test_one_key_one_call_though_it_was_made_without_the_store(day: Day, first: Plan) -> None:
     """on_store_error: open. While it is made the process knows of it, and in the end the store does."""

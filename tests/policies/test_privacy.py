@@ -19,6 +19,7 @@ from proxy.model import Attempt, Headers, Response
 from proxy.stores.redis import RedisStore
 from tests.support.answers import GENEROUS, MIB
 from tests.support.caching import Asking, Shop, Torrent, flows, whole
+from tests.support.properties import examples
 from tests.support.redis_server import RedisServer
 from tests.support.script import Rig, answers
 from tests.support.virtual import run
@@ -152,7 +153,7 @@ async def over_redis(server: RedisServer, visits: list[Visit], script: list[Answ
         await clock.stop()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(visits=VISITS, script=ANSWERS)
 def test_each_gets_its_own_from_a_shared_store(server: RedisServer, visits: list[Visit], script: list[Answer]) -> None:
     """Over Redis, where answers come back as bytes."""

@@ -22,6 +22,7 @@ from proxy.core import idempotency as rules
 from proxy.core.idempotency import Answer, Claim, Concluded, Conclusion, Found, Record, State, Subject
 from proxy.stores.base import ident_of
 from proxy.stores.ledger import LedgerFull, LedgerStore
+from tests.support import properties
 from tests.support.answers import KIB, MIB
 
 T = TypeVar("T")
@@ -816,5 +817,5 @@ def compare_with_the_rules(opened: Callable[[], Awaitable[Bench]], *, examples: 
         pass
 
     Machine.opened = staticmethod(opened)
-    limits = settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    limits = settings(max_examples=properties.examples(examples), stateful_step_count=steps, deadline=None)
     run_state_machine_as_test(Machine, settings=limits)

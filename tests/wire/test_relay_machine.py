@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.clock import Clock
 from proxy.wire.relay import FLUSH_SECONDS, HALF_CLOSED_SECONDS, RESET_SECONDS, Relay, Side
+from tests.support.properties import examples
 from tests.support.transports import FakeTransport
 
 _NOW = 1000.0
@@ -126,7 +127,7 @@ _EVENTS = [
 ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(
         st.sampled_from([*_EVENTS, ("", "begin"), ("", "begin"), ("", "shut"), ("", "expire")]), min_size=3, max_size=25
