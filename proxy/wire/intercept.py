@@ -7,6 +7,7 @@ the certificate: both are counted, and told with what to do about it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,6 @@ from proxy.wire.mint import MintBusy
 from proxy.wire.server import HANDSHAKE_SECONDS, AgentConnection
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from proxy.clock import Clock
@@ -152,8 +152,8 @@ class _Buffered(_Ends, SSLBufferedProtocol):  # type: ignore[misc]
     """Where OpenSSL is used directly."""
 
 
-class _Plain(_Ends, SSLProtocol):  # type: ignore[misc]
-    """Where it is used by the ssl module."""
+class _Plain(_Ends, SSLProtocol, asyncio.Protocol):  # type: ignore[misc]
+    """Where it is used by the ssl module; for uvloop, only an asyncio.Protocol is none that has a buffer."""
 
 
 def _below(tls: SSLTransport_Transport, transport: asyncio.Transport, done: asyncio.Future[None]) -> Any:
@@ -164,7 +164,7 @@ def _below(tls: SSLTransport_Transport, transport: asyncio.Transport, done: asyn
 
 def _feed(below: Any, early: bytes, transport: asyncio.Transport) -> None:
     """Let TLS read what was read before it began; ``below`` is a buffered protocol where OpenSSL is used directly."""
-    if not hasattr(below, "get_buffer"):
+    if not below.is_buffered_protocol():
         below.data_received(early)
         return
     rest = memoryview(early)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Final, Self
 
 from proxy.clock import Clock
+from proxy.config.settings import UpstreamProxy
 from proxy.core.egress import EgressSettings, Via, parse_pattern
 from proxy.core.routing import normalise_host
 from proxy.errors import WrongHost
@@ -54,6 +55,7 @@ class CatchingStack(Stack):
         self.distrusted: list[str] = []
         self.bound_for: tuple[str, int] | None = None  # where redirected connections were going
         self.apis = dict(_APIS)
+        self.proxy: UpstreamProxy | None = None  # on the way out
         self.transparent_port = 0
         self.mint: Mint | None = None
         self.catcher = self.listener.catches = Catcher(
@@ -92,7 +94,7 @@ class CatchingStack(Stack):
         return self.endpoint.host, self.endpoint.port, Way()
 
     def onward(self, host: str | None, port: int, via: Via, original: str | None = None) -> Way:
-        return Way(lambda addresses: self.guard.addresses(host, port, addresses, via, original=original))
+        return Way(lambda addresses: self.guard.addresses(host, port, addresses, via, original=original), self.proxy)
 
     async def stop(self) -> None:
         self.intercept(None)

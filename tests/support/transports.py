@@ -15,6 +15,10 @@ class FakeTransport(asyncio.Transport):
         self.unsent = 0
         self.reading = True
         self.state = "open"  # open | closing | eof | aborted
+        self.protocol: asyncio.BaseProtocol | None = None  # if it was given another
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert self.state in {"open", "eof"}, f"written to while {self.state}"

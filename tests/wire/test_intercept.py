@@ -43,6 +43,23 @@ async def test_calls_within(caught: Caught, authority: Authority, version: ssl.T
     assert caught.stack.listener.connections == 1
 
 
+async def test_where_openssl_is_not_used_directly(caught: Caught, authority: Authority) -> None:
+    """A Python that has it built in is served by its own ssl module."""
+    await begin(caught, authority)
+    assert caught.stack.mint is not None
+    context = await caught.stack.mint.context(API)
+    context._aiofastnet_force_fallback_ssl = True  # type: ignore[attr-defined]
+    agent = await intercepted(caught, authority)
+    body = random.Random(4).randbytes(50_000)
+    agent.writer.write(b"POST /p HTTP/1.1\r\nHost: api.test\r\nContent-Length: 50000\r\n\r\n" + body)
+    assert (await agent.answer()).body == b"ok"
+    assert body in caught.vendor.received
+    silent = await caught.tunnel(CONNECT_API, real(API))
+    await silent.some()
+    silent.close()
+    await until(lambda: caught.stack.distrusted == ["api"])
+
+
 @pytest.mark.both_loops
 async def test_bodies_within(caught: Caught, authority: Authority) -> None:
     """Of requests and of answers, announced and chunked, and what has none."""

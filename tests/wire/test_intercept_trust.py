@@ -15,7 +15,7 @@ from proxy.wire.ca import Authority
 from tests.support.captured import API, ASK, INTERNAL_ERROR, Caught, connect
 from tests.support.hello import real
 from tests.support.intercepted import CONNECT_API, Gated, Hand, begin, client, intercepted, secure
-from tests.support.raw import End, until
+from tests.support.raw import End, mute, until
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -153,6 +153,21 @@ async def test_an_end_in_the_middle_of_the_handshake(caught: Caught, authority: 
     await agent.until(b"\r\n\r\n")
     await agent.closed()
     await until(lambda: caught.stack.listener.connections == 0)
+
+
+@pytest.mark.both_loops
+async def test_an_end_without_a_goodbye(caught: Caught, authority: Authority) -> None:
+    """A connection that ends below TLS has ended: the call under way is given up, and nothing is left."""
+    await begin(caught, authority, mute)
+    agent, tls = await caught.tunnel(CONNECT_API), Hand(API)
+    await tls.shake(agent)
+    tls.object.write(ASK)
+    await agent.send(tls.take())
+    await until(lambda: caught.vendor.received != b"")
+    agent.writer.write_eof()
+    await until(lambda: caught.vendor.connections[0].gone)
+    await until(lambda: caught.stack.listener.connections == 0)
+    assert caught.stack.endings == ["CancelledError"]
 
 
 async def test_closing_in_the_middle_of_the_handshake(caught: Caught, authority: Authority) -> None:
