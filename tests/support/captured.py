@@ -25,6 +25,7 @@ from proxy.wire.catcher import Catcher
 from proxy.wire.dial import Way
 from proxy.wire.intercept import Interceptor
 from proxy.wire.mint import Mint
+from proxy.wire.opening import Opening
 from proxy.wire.pool import Endpoint
 from tests.support.raw import Agent, End, Script, Vendor, answers
 from tests.support.wire import Options, Stack, Wire
@@ -77,6 +78,11 @@ class CatchingStack(Stack):
         self.catcher.interceptor = (
             None if self.mint is None else Interceptor(self.clock, self.mint, self.distrusted.append)
         )
+
+    @property
+    def openings(self) -> list[Opening]:
+        """Connections of which nobody knows yet what they are."""
+        return [each for each in self.listener._connections if isinstance(each, Opening)]
 
     # listener.Router
 

@@ -5,6 +5,7 @@ TLS that is ended here is in test_intercept.py, other hosts in test_tunnels.py, 
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -233,11 +234,12 @@ async def test_an_agent_that_speaks_late_while_the_other_side_is_still_looked_fo
     """A name that is looked up without end keeps nobody waiting who says that the api is wanted."""
     await caught.start(OK)
     caught.stack.apis[HIDDEN] = "api"
-    agent = await caught.tunnel(b"%b:80" % HIDDEN.encode())
+    agent = await caught.tunnel(b"%b:2222" % HIDDEN.encode())
     await caught.clock.sleep(1.0)
     asked = caught.clock.now()
     answer = await agent.ask(b"GET /x HTTP/1.1\r\nHost: %b\r\n\r\n" % HIDDEN.encode())
     assert answer.status == 200
+    assert not [task for task in asyncio.all_tasks() if "silent agent" in task.get_name()]
     assert caught.clock.now() - asked < 1.0
 
 

@@ -10,12 +10,16 @@ import pytest
 
 from proxy.clock import Clock
 from proxy.config.settings import UpstreamProxy
+from proxy.core.client_hello import ClientHello
+from proxy.core.first_bytes import First, Kind
+from proxy.errors import Internal
 from proxy.wire.capture import Capture, Target, _peer
 from proxy.wire.relay import Side
-from tests.support.captured import ASK, Caught, at, connect, echo
+from tests.support.captured import ASK, INTERNAL_ERROR, Caught, at, connect, echo
 from tests.support.corporate import CorporateProxy
 from tests.support.names import NamedUvloop
 from tests.support.raw import Agent, End, until
+from tests.support.transports import FakeTransport
 from tests.support.wire import OK
 
 
@@ -35,6 +39,26 @@ async def test_a_capture_says_where_to(caught: Caught) -> None:
     named, bound = Target("connect", 443, "api.test"), Target("transparent", 5432, address="10.0.0.1")
     assert repr(Capture(caught.stack.catcher, named, "api")) == "<Capture of api.test:443, <Opening released 0 bytes>>"
     assert (str(bound), named.via.value, bound.via.value) == ("10.0.0.1:5432", "forward", "transparent")
+
+
+async def test_a_refusal_of_what_is_over(caught: Caught) -> None:
+    """A defect behind the moment in which it was given away must not speak in place of whoever has it now."""
+    await caught.start(OK)
+    capture, transport = Capture(caught.stack.catcher, Target("connect", 443, "api.test"), "api"), FakeTransport()
+    capture.opening.transport = transport
+    capture._refuse(Internal())
+    assert (transport.state, transport.written, caught.stack.handled) == ("aborted", b"", [])
+
+
+async def test_a_refusal_that_is_not_read(caught: Caught) -> None:
+    """It keeps its place while it is told so in TLS, but not for long."""
+    await caught.start(OK)
+    capture, transport = Capture(caught.stack.catcher, Target("transparent", 443, "api.test"), "api"), FakeTransport()
+    capture.opening.transport, capture.opening.held = transport, True
+    capture._first = First(Kind.TLS, ClientHello(None, None))
+    capture._refuse(Internal())
+    assert (transport.state, transport.written, capture.opening.held) == ("closing", INTERNAL_ERROR, True)
+    assert capture.opening.deadline == pytest.approx(caught.clock.now() + 2.0, abs=0.1)
 
 
 async def test_through_a_proxy_of_a_company(caught: Caught) -> None:

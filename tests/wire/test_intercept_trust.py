@@ -192,11 +192,11 @@ async def test_drain(caught: Caught, virtual_authority: Authority) -> None:
     """Answers say that the connection ends, and it does; who only connected meanwhile is not distrustful."""
     await begin(caught, virtual_authority)
     agent = await secure(await caught.tunnel(CONNECT_API))
-    resting = await secure(await caught.tunnel(CONNECT_API))
     caught.stack.listener.draining = True
     answer = await agent.ask(ASK)
     assert (answer.status, answer.field(b"Connection")) == (200, b"close")
     assert await agent.closed()
+    resting = await secure(await caught.tunnel(CONNECT_API))
     assert await caught.stack.listener.drain(5.0) == 0
     assert await resting.closed()
     assert caught.stack.distrusted == []
@@ -211,6 +211,17 @@ async def test_leaving_while_the_certificate_is_made(caught: Caught, gated: Gate
     gated.gate.set()
     assert (await (await intercepted(caught, gated)).ask(ASK)).status == 200
     assert caught.stack.distrusted == []
+
+
+async def test_garbage_that_came_while_the_certificate_was_made(caught: Caught, gated: Gated) -> None:
+    """More than TLS has room for: what ended with the first of it is not fed the rest."""
+    await begin(caught, gated)
+    agent = await caught.connect()
+    agent.writer.write(connect(CONNECT_API) + real(API) + b"\xff" * 300_000)
+    await until(lambda: [each for each in caught.stack.openings if len(each.data) > 100_000] != [])
+    gated.gate.set()
+    assert await agent.closed() or agent.received
+    await until(lambda: caught.stack.listener.connections == 0)
 
 
 @pytest.mark.parametrize("error", [None, ValueError("the authority has expired"), RuntimeError("a defect")])

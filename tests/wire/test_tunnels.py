@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.egress import EgressSettings
+from proxy.core.egress import EgressSettings, parse_pattern
 from tests.support.captured import (
     ACCESS_DENIED,
     API,
@@ -88,7 +88,14 @@ async def test_a_refusal_within_a_tunnel_is_read(caught: Caught) -> None:
     assert await agent.closed()
 
 
-@pytest.mark.parametrize("settings", [None, EgressSettings(unlisted="deny", private_networks="allow")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        None,
+        EgressSettings(unlisted="deny", private_networks="allow"),
+        EgressSettings(unlisted="deny", allow=tuple(map(parse_pattern, ("other.test", "10.0.0.0/8")))),
+    ],
+)
 async def test_a_name_within_a_tunnel_is_judged_too(caught: Caught, settings: EgressSettings | None) -> None:
     """A host that is denied is not reached behind the name of one that is not: a network of many hosts has both."""
     await caught.start(OK)
