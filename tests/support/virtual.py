@@ -27,6 +27,7 @@ T = TypeVar("T")
 START: Final = 1_000.0  # monotonic seconds at which every virtual loop begins
 EPOCH: Final = 1_700_000_000.0  # wall time at START
 _SETTLE_SECONDS: Final = 0.002  # of real time for bytes on loopback to arrive, before virtual time moves
+_CONNECT_SECONDS: Final = 0.1  # the same where something waits to be writable: a connection, on a busy machine
 _STUCK_SECONDS: Final = 1.0  # of real time without an event and without a timer
 
 
@@ -40,7 +41,7 @@ class _Selector(selectors.BaseSelector):
     def __init__(self, step: Callable[[float], None]) -> None:
         self._real = selectors.DefaultSelector()
         self._step = step
-        self._busy = True  # bytes were on their way since the last step
+        self._busy = True  # bytes were on their way since the last step, or a connection
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._real.select(0)
@@ -53,19 +54,25 @@ class _Selector(selectors.BaseSelector):
                 raise Stuck
             return ready
         if self._busy:
-            ready = self._real.select(_SETTLE_SECONDS)
+            ready = self._real.select(self._settle_seconds())
         if not ready:
             self._busy = False
             self._step(timeout)
         return ready
 
+    def _settle_seconds(self) -> float:
+        writing = any(key.events & selectors.EVENT_WRITE for key in self._real.get_map().values())
+        return _CONNECT_SECONDS if writing else _SETTLE_SECONDS
+
     def register(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
+        self._busy = True
         return self._real.register(fileobj, events, data)
 
     def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
         return self._real.unregister(fileobj)
 
     def modify(self, fileobj: FileDescriptorLike, events: int, data: object = None) -> selectors.SelectorKey:
+        self._busy = True
         return self._real.modify(fileobj, events, data)
 
     def get_map(self) -> object:  # type: ignore[override]
