@@ -88,4 +88,4 @@ async def _watched(made: W, caplog: pytest.LogCaptureFixture) -> AsyncIterator[W
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"tasks left behind: {left}"
     assert not unhandled, unhandled
-    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR]

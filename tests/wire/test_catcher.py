@@ -91,6 +91,7 @@ async def test_a_name_within_a_tunnel_through_a_proxy(caught: Caught) -> None:
     await corporate.stop()
 
 
+@pytest.mark.both_loops
 async def test_a_call_that_ends_with_its_connection(caught: Caught) -> None:
     """Who closes its side behind a call is gone, as on any connection of an agent."""
     await caught.start(OK)

@@ -144,6 +144,7 @@ async def test_a_handshake_that_hangs(caught: Caught, virtual_authority: Authori
     await until(lambda: caught.stack.listener.connections == 0)
 
 
+@pytest.mark.both_loops
 async def test_an_end_in_the_middle_of_the_handshake(caught: Caught, authority: Authority) -> None:
     """Who has said that no more comes cannot end the handshake."""
     await begin(caught, authority)

@@ -5,6 +5,7 @@ The system is asked where they were going through a seam; it is asked for real i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -60,6 +61,19 @@ async def test_other_redirected_connections_go_where_they_were_bound(
     await agent.send(first)
     assert await agent.exactly(len(first)) == first
     assert caught.stack.handled == [("transparent", handling)]
+
+
+async def test_a_name_of_several_addresses(caught: Caught) -> None:
+    """The one that the agent chose is kept: behind a name there may be many, and it had a reason, or a session."""
+    await caught.start(OK)
+    first = await caught.elsewhere(echo)
+    second = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.2", first.port)
+    agent = await caught.redirected("127.0.0.2", first.port)
+    await agent.send(b"GET / HTTP/1.1\r\nHost: twice.test\r\n\r\n")
+    assert await agent.closed()
+    second.close()
+    assert caught.stack.handled == [("transparent", "unlisted")]
+    assert first.connections == []
 
 
 async def test_a_redirected_agent_that_waits_to_be_spoken_to(caught: Caught) -> None:

@@ -111,6 +111,38 @@ async def test_a_name_within_a_tunnel_is_judged_too(caught: Caught, settings: Eg
     assert elsewhere.received == b""
 
 
+async def test_what_is_no_name_within_a_tunnel(caught: Caught) -> None:
+    """It cannot be judged, so it is denied, although its connection leads where it may."""
+    await caught.start(OK)
+    elsewhere = await caught.elsewhere(echo)
+    for name in (b"10.0.0.1%2f", b"a_b$"):
+        agent = await caught.tunnel(at("other.test", elsewhere))
+        assert (await agent.ask(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % name)).status == 403
+    assert elsewhere.received == b""
+
+
+@pytest.mark.virtual_time
+async def test_a_refused_agent_that_stays(caught: Caught) -> None:
+    """It has its place until it has been cut, two seconds later."""
+    agent = await caught.start(OK)
+    assert (await agent.ask(connect(b"denied.test:443"))).status == 403
+    assert caught.stack.listener.connections == 1
+    await caught.clock.sleep(4.0)
+    assert caught.stack.listener.connections == 0
+
+
+async def test_a_refusal_where_there_is_no_place_any_more(caught: Caught) -> None:
+    """A reload took it away: one answer says so, not two."""
+    await caught.start(OK)
+    elsewhere = await caught.elsewhere(echo)
+    agent = await caught.tunnel(at("other.test", elsewhere))
+    caught.stack.listener.max_connections = 1
+    await agent.send(ASK)
+    answer = await agent.answer()
+    assert (answer.status, json.loads(answer.body)["reason"]) == (503, "overloaded")
+    assert await agent.closed()
+
+
 @pytest.mark.parametrize("authority", [b"denied.test:443", b"169.254.169.254:80", b"[::ffff:a9fe:a9fe]:80"])
 async def test_what_is_denied(caught: Caught, authority: bytes) -> None:
     """403 before a connection is made; ours is closed, and what was to go through the tunnel is not taken for calls."""
@@ -164,6 +196,7 @@ async def test_what_is_not_reached_in_time(caught: Caught) -> None:
 # --- ends
 
 
+@pytest.mark.both_loops
 async def test_an_agent_that_says_no_more(caught: Caught) -> None:
     """Half-closed, as by ``nc -N``: the other side learns of it, and its answer still arrives."""
 
