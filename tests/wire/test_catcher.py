@@ -15,10 +15,11 @@ from proxy.core.first_bytes import First, Kind
 from proxy.errors import Internal
 from proxy.wire.capture import Capture, Target, _peer
 from proxy.wire.relay import Side
+from proxy.wire.server import AgentConnection
 from tests.support.captured import ASK, INTERNAL_ERROR, Caught, at, connect, echo
 from tests.support.corporate import CorporateProxy
 from tests.support.names import NamedUvloop
-from tests.support.raw import Agent, End, until
+from tests.support.raw import Agent, End, mute, until
 from tests.support.transports import FakeTransport
 from tests.support.wire import OK
 
@@ -91,16 +92,17 @@ async def test_a_name_within_a_tunnel_through_a_proxy(caught: Caught) -> None:
     await corporate.stop()
 
 
-@pytest.mark.both_loops
 async def test_a_call_that_ends_with_its_connection(caught: Caught) -> None:
     """Who closes its side behind a call is gone, as on any connection of an agent."""
-    await caught.start(OK)
-    agent = await caught.connect()
-    agent.writer.write(connect(b"api.test:80") + ASK)
-    agent.writer.write_eof()
-    await agent.until(b"\r\n\r\n")
-    assert await agent.closed() or b"ok" in agent.received
-    await until(lambda: caught.stack.listener.connections == 1)
+    await caught.start(mute)
+    capture, transport = Capture(caught.stack.catcher, Target("connect", 80, "api.test"), "api"), FakeTransport()
+    capture.opening.data, capture.opening.ended = ASK, True
+    capture.opening.connection_made(transport)
+    await until(lambda: transport.state == "closing")
+    assert caught.stack.handled == [("connect", "plain")]
+    assert isinstance(transport.protocol, AgentConnection)
+    transport.protocol.connection_lost(None)
+    assert caught.stack.listener.connections == 1
 
 
 class Fading(NamedUvloop):

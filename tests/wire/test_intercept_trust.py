@@ -200,6 +200,7 @@ async def test_drain(caught: Caught, virtual_authority: Authority) -> None:
     resting = await secure(await caught.tunnel(CONNECT_API))
     assert await caught.stack.listener.drain(5.0) == 0
     assert await resting.closed()
+    await until(lambda: caught.stack.listener.connections == 0)
     assert caught.stack.distrusted == []
 
 
