@@ -101,7 +101,7 @@ def comes_to_rest(shop: Vendor, count: int) -> bool:
 
 async def test_a_thousand_calls_at_once(start: Start, vendor: Vendor) -> None:
     """All are at the vendor at the same time: it answers only when the last of them is there."""
-    sidecar = start(document({"shop": {"url": vendor.url, "connections": {"max": 1000}}}))
+    sidecar = start(document({"shop": {"url": vendor.url, "connections": {"max": 1000}, "timeout": {"connect": "1m"}}}))
     assert await statuses(sidecar.url("/shop/gate/1000"), 1000) == {200: 1000}
     assert sidecar.value("backstay_requests_total", outcome="forwarded") == 1000
     assert sidecar.value("backstay_inflight_requests") == 0
