@@ -8,7 +8,7 @@ PROFILE ?=
 TWICE := tests/core tests/policies tests/app tests/wire $(wildcard tests/test_*.py) tests/stores/test_ledger_memory.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compiled test-clients lint bench conformance docs docs-check generated-docs chart-check image-check lock services clean distclean
+.PHONY: help run test test-inside test-processes test-compiled test-clients lint bench conformance docs docs-check generated-docs chart-check image-check lock services clean distclean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,18 +16,23 @@ help: ## what can be made
 run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (ARGS="--duration 30s")
 	@$(BIN)/backstay demo $(ARGS)
 
-test: COVER := $(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under=0
-test: .venv/.stamp-test services ## every test, with coverage (ARGS="tests/core -k breaker" for some)
 ifeq ($(strip $(ARGS)),)
+test: test-inside test-processes ## every test, with coverage (ARGS="tests/core -k breaker" for some)
+else
+test: .venv/.stamp-test services
+	@$(BIN)/pytest -q $(ARGS)
+endif
+
+test-inside: COVER := $(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under=0
+test-inside: .venv/.stamp-test services
 	@$(BIN)/coverage erase
 	@$(COVER) $(if $(PROFILE),--hypothesis-profile=$(PROFILE)) $(TWICE)
 	@$(COVER) --cov-append $(TWICE:%=--ignore=%) --ignore=tests/e2e --ignore=tests/conformance
-	@$(BIN)/pytest -q -n 2 tests/e2e tests/conformance  # what they test runs in processes of its own
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
-else
-	@$(BIN)/pytest -q $(ARGS)
-endif
+
+test-processes: .venv/.stamp-test services  # what these test runs in processes of its own
+	@$(BIN)/pytest -q -n 2 tests/e2e tests/conformance
 
 test-compiled: .cache/compiled/.stamp-test services ## the tests of the hot path, against the compiled build
 	@PYTHONSAFEPATH=1 .cache/compiled/bin/python -c 'import proxy.wire.server as m; assert m.__file__.endswith(".so"), m.__file__'
