@@ -134,6 +134,8 @@ class App:
         self._reloads = {
             result: registry.counter("backstay_config_reloads_total", result=result) for result in ("ok", "failed")
         }
+        self._is_current = registry.gauge("backstay_config_last_reload_successful")
+        self._is_current.set(1)
         self._cut = registry.counter("backstay_drain_cut_total")
 
     def _build(self, config: Config) -> Runtime:
@@ -253,6 +255,7 @@ class App:
 
     def _keep_old(self, problems: list[str]) -> list[str]:
         self._reloads["failed"].inc()
+        self._is_current.set(0)
         _log.error("reload failed, the old configuration stays in force", extra={"problems": problems})
         return problems
 
@@ -267,6 +270,7 @@ class App:
         self._access.mode = config.log_access
         logging.getLogger("backstay").setLevel(config.log_level.upper())
         self._reloads["ok"].inc()
+        self._is_current.set(1)
         _log.info("reloaded", extra={"hash": config.digest[:12]})
 
     # --- listener.Rejections ----------------------------------------------------------------------------

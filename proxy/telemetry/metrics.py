@@ -187,7 +187,7 @@ METRICS: Final = (
         "backstay_certificate_expiry_seconds",
         "gauge",
         ("certificate",),
-        "Seconds until a certificate expires: that of the authority that signs for hosts (ca).",
+        "Seconds until a certificate expires: that of the authority that signs for hosts (ca), or of the injector.",
     ),
     # --- the wire ---
     Spec("backstay_agent_connections", "gauge", (), "Open connections of the agent."),
@@ -207,8 +207,28 @@ METRICS: Final = (
     # --- the process ---
     Spec("backstay_config_reloads_total", "counter", ("result",), "Reloads of the configuration."),
     Spec("backstay_dependency_up", "gauge", ("name",), "1 while something that Backstay relies on answers, else 0."),
+    Spec(
+        "backstay_config_last_reload_successful",
+        "gauge",
+        (),
+        "1 if the configuration on disk is the one in force, 0 if the last reload failed.",
+    ),
     Spec("backstay_config_info", "gauge", ("hash",), "1 for the configuration in force, named by its hash."),
     Spec("backstay_build_info", "gauge", ("version", "python"), "1 for this build."),
+    # --- the injector: another process, in the cluster once ---
+    Spec(
+        "backstay_injector_reviews_total",
+        "counter",
+        ("result",),
+        "Admission reviews of pods, by what the injector answered.",
+    ),
+    Spec(
+        "backstay_injector_review_duration_seconds",
+        "histogram",
+        (),
+        "From an admission review's arrival to its answer, the look at a ConfigMap included.",
+        WHOLE_CALLS,
+    ),
 )
 
 
