@@ -44,9 +44,9 @@ Label values come from the configuration or from closed lists, never from traffi
   `owed` (a ledger is told later how the call ended).
   `name`: a store outside this process, `ledger` (the file), `shared_ledger` or `shared` (the cache on the same server).
   `what` was dropped: `cache_entries`, `idempotency_bodies`, `rate_limit_keys`.
-- `result` of a reload: `ok`, `failed`; of a review by the injector: `injected`, `skipped` (not asked for, done already, or
-  a kind of pod that cannot have a sidecar), `refused` (what its annotations ask for is wrong), `failed` (the configuration
-  could not be read).
+- `result` of a reload: `ok`, `failed`; of a review by the injector: `injected`, `skipped` (not asked for, done already,
+  or a kind of pod that cannot have a sidecar), `refused` (what its annotations ask for is wrong), `failed` (the
+  configuration could not be read).
 - `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; or how its body ended
   too early (`broken`, `stalled`, `abandoned`); else empty.
 
