@@ -42,7 +42,7 @@ from proxy.policies.observe import Observe
 from proxy.policies.ratelimit import RateLimit
 from proxy.policies.timeouts import TimeoutPolicy
 from proxy.shelves import seen_with
-from proxy.telemetry.requests import RequestMetrics
+from proxy.telemetry.requests import AttemptMetrics, RequestMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,13 +201,14 @@ class _Linker:
 
     def attempts(self) -> Attempts:
         """The bridge."""
-        classifier, settings = Classifier(self._policies.classify), self._policies.retry
+        clock, classifier = self._parts.clock, Classifier(self._policies.classify)
+        metrics = AttemptMetrics(self._parts.registry, self._api.name, self._route)
+        settings = self._policies.retry
         if settings is None:
-            return Attempts(self._parts.clock, classifier)
+            return Attempts(clock, classifier, metrics)
         budget = self._parts.survivors.budget(self._scopes("api"), settings.budget)
-        return Retry(
-            self._parts.clock, classifier, settings, budget, count=self._count_retry, shadow=self._shadow("retry")
-        )
+        shadow = self._shadow("retry")
+        return Retry(clock, classifier, metrics, settings, budget, count=self._count_retry, shadow=shadow)
 
     def attempt_policies(self) -> list[AttemptPolicy]:
         """The attempt stage, outermost first."""

@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from proxy.core.classify import Classifier
     from proxy.core.retry import RetrySettings
     from proxy.model import Exchange, Response, Send
+    from proxy.telemetry.requests import AttemptMetrics
 
 
 class Attempts:
     """One attempt for each exchange: what a route without ``retry`` uses, and what Retry builds on."""
 
-    __slots__ = ("_classifier", "_clock")
+    __slots__ = ("_classifier", "_clock", "_metrics")
 
-    def __init__(self, clock: Clock, classifier: Classifier) -> None:
+    def __init__(self, clock: Clock, classifier: Classifier, metrics: AttemptMetrics) -> None:
         self._clock = clock
         self._classifier = classifier
+        self._metrics = metrics
 
     async def __call__(self, exchange: Exchange, send: Send, /) -> Response:
         """Try once."""
@@ -48,12 +50,12 @@ class Attempts:
                 exchange.attempts -= 1  # refused: nothing was tried
             exchange.lost |= attempt.written
             self._charge(attempt)
-            attempt.settle(self._classifier.of_error(error))
+            self._conclude(attempt, self._classifier.of_error(error), tried=isinstance(error, UpstreamError))
             raise
         except BaseException:
             exchange.lost |= attempt.written
             self._charge(attempt)
-            attempt.settle(Verdict.IGNORED)
+            self._conclude(attempt, Verdict.IGNORED)
             raise
         self._charge(attempt)
         verdict = self._classifier.at_headers(response.status)
@@ -61,13 +63,19 @@ class Attempts:
             attempt.retry_after = retry_after(response.headers, self._clock.wall())
         attempt.answered(verdict, self._clock.now())
         if response.ending is Ending.COMPLETE or verdict is Verdict.THROTTLED:
-            attempt.settle(verdict)
+            self._conclude(attempt, verdict)
         else:
             response.on_end(partial(self._settle, attempt, verdict))
         return response
 
     def _settle(self, attempt: Attempt, verdict: Verdict, ending: Ending) -> None:
-        attempt.settle(self._classifier.at_end(verdict, ending))
+        self._conclude(attempt, self._classifier.at_end(verdict, ending))
+
+    def _conclude(self, attempt: Attempt, verdict: Verdict, *, tried: bool = False) -> None:
+        """Settle, and count what was sent, or failed to be; what was refused before was no try."""
+        attempt.settle(verdict)
+        if tried or attempt.sent_at is not None:
+            self._metrics.record(attempt.number, verdict)
 
     def _charge(self, attempt: Attempt) -> None:
         if attempt.sent_at is not None:
@@ -84,13 +92,14 @@ class Retry(Attempts):
         self,
         clock: Clock,
         classifier: Classifier,
+        metrics: AttemptMetrics,
         settings: RetrySettings,
         budget: Budget,
         *,
         count: Callable[[str, str], None],
         shadow: Callable[[str], None],
     ) -> None:
-        super().__init__(clock, classifier)
+        super().__init__(clock, classifier, metrics)
         self._settings = settings
         self._budget = budget
         self._count = count  # (reason, result)

@@ -101,6 +101,12 @@ METRICS: Final = (
         "Changes of a circuit breaker's state, and why.",
     ),
     Spec(
+        "backstay_attempts_total",
+        "counter",
+        ("api", "route", "try", "verdict"),
+        "Tries at an upstream, each counted once it has settled: the first of a call, or one that followed it.",
+    ),
+    Spec(
         "backstay_retries_total",
         "counter",
         ("api", "route", "reason", "result"),

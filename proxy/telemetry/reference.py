@@ -29,6 +29,8 @@ Label values come from the configuration or from closed lists, never from traffi
   static one).
 - `breaker`, `budget`: the api that shares it, `api/route` for a route with rules of its own, `host:port` with
   `scope: host`. `state` of a breaker: `closed`, `open`, `half_open`, `ramp`, `forced_open`, `disabled` (forced closed).
+- `try`: `first` of a call, or `again`. `verdict` of a try, at the end of its answer: `success` (a 404 is one, too),
+  `failure`, `throttled` (429), `ignored` (it says nothing about the upstream: the agent left, say).
 - `result` of a retry: `retried`, or why it was not: `attempts` (none left), `unsafe` (it might be done twice),
   `retry_after` (the upstream asks for a longer pause), `deadline`, `budget`.
 - `decision` of the rate limit: `allowed`, `delayed`, `limited`. `state` of an upstream connection: `idle`, `busy`, and

@@ -1,4 +1,4 @@
-"""Counts a finished request: one object for each route, one call for each request.
+"""Counts a finished request, and a try that has settled: one object for each route, one call for each of them.
 
 The chain makes it when it is linked; ``observe`` calls ``record`` at the end of every exchange, and the listener's
 own object (api and route '') counts what was refused before its api was known. This runs for every request: the
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
+
+from proxy.model import Verdict
 
 if TYPE_CHECKING:
     from proxy.telemetry.metrics import Counter, Histogram, Registry
@@ -88,3 +90,22 @@ class RequestMetrics:
 
     def __repr__(self) -> str:
         return f"<RequestMetrics {self._api}/{self._route}>"
+
+
+class AttemptMetrics:
+    """The tries of one route at its upstream."""
+
+    __slots__ = ("_again", "_first")
+
+    def __init__(self, registry: Registry, api: str, route: str) -> None:
+        def counters(which: str) -> dict[Verdict, Counter]:
+            labels = {"api": api, "route": route, "try": which}
+            return {each: registry.counter("backstay_attempts_total", **labels, verdict=each.value) for each in Verdict}
+
+        self._first = counters("first")
+        self._again = counters("again")
+
+    def record(self, number: int, verdict: Verdict) -> None:
+        """Count one try that has settled; ``number`` is 1 for the first of a call."""
+        children = self._first if number == 1 else self._again
+        children[verdict].value += 1

@@ -350,6 +350,43 @@ async def test_an_answer_does_not_outrank_what_the_vendor_did_later(rig: Rig, cl
     assert await rig.call(rig.link(upstream, retry=RetrySettings(attempts=2))) == "reset"
 
 
+# --- what is counted ----------------------------------------------------------------------------------------
+
+
+def attempts(rig: Rig) -> dict[Any, float]:
+    return rig.samples("backstay_attempts_total", "try", "verdict")
+
+
+@pytest.mark.parametrize(
+    ("steps", "counted"),
+    [
+        ([answers(200)], {("first", "success"): 1}),
+        ([answers(503), answers(200)], {("first", "failure"): 1, ("again", "success"): 1}),
+        ([answers(503)] * 3, {("first", "failure"): 1, ("again", "failure"): 2}),
+        ([fails(ConnectFailed(), sent=False), answers(404)], {("first", "failure"): 1, ("again", "success"): 1}),
+        ([answers(429)], {("first", "throttled"): 1}),
+        ([fails(AgentGone())], {("first", "ignored"): 1}),
+        ([fails(CircuitOpen(), sent=False)], {}),
+        ([answers(503), fails(CircuitOpen(), sent=False)], {("first", "failure"): 1}),
+    ],
+)
+async def test_tries_are_counted_by_their_verdict(
+    rig: Rig, clock: Clock, steps: list[Step], counted: dict[Any, float]
+) -> None:
+    """First tries tell how the vendor is, later ones what they mended; what a policy refused is none."""
+    await rig.call(rig.link(Script(clock, *steps), retry=RetrySettings(attempts=3)))
+    assert attempts(rig) == counted
+
+
+async def test_a_stream_is_counted_at_its_end(rig: Rig, clock: Clock) -> None:
+    """Good headers are no success yet."""
+    flow = Flow()
+    await rig.link(Script(clock, streams(flow)))(rig.exchange())
+    assert attempts(rig) == {}
+    flow.end(Ending.BROKEN)
+    assert attempts(rig) == {("first", "failure"): 1}
+
+
 # --- a stale answer at hand -----------------------------------------------------------------------------------
 
 

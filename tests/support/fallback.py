@@ -15,6 +15,8 @@ from proxy.errors import CallError, ConnectFailed, ConnectionReset
 from proxy.model import Exchange, Headers, Proceed, Response, Stale
 from proxy.policies.attempts import Attempts
 from proxy.policies.fallback import Fallback
+from proxy.telemetry.metrics import Registry
+from proxy.telemetry.requests import AttemptMetrics
 from tests.support.script import Rig, Script, answers, fails
 from tests.support.script import Step as Act
 
@@ -46,7 +48,7 @@ class Route:
         self.others = {name: Script(rig.clock, act) for name, act in (others or {}).items()}
         self._proceed = rig.link(self.vendor, **policies) if policies else self._attempt
         classifier = Classifier(ClassifySettings(failure=failure))
-        self._attempts = Attempts(rig.clock, classifier)
+        self._attempts = Attempts(rig.clock, classifier, AttemptMetrics(Registry(), "api", "default"))
         self._fallback = Fallback(
             rig.clock,
             FallbackSettings(steps),

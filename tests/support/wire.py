@@ -23,6 +23,8 @@ from proxy.errors import CallError, Misdirected
 from proxy.model import Attempt, Chain, Ending, Exchange, Request, Response, Send, Verdict
 from proxy.policies.attempts import Attempts
 from proxy.policies.timeouts import TimeoutPolicy
+from proxy.telemetry.metrics import Registry
+from proxy.telemetry.requests import AttemptMetrics
 from proxy.wire.dial import Way
 from proxy.wire.listener import Listener
 from proxy.wire.pool import Endpoint, Pool, Upstream
@@ -80,7 +82,7 @@ class Stack:
         self.refused: list[str] = []  # reasons of requests that had no route
         self._timeout = TimeoutPolicy(clock, options.timeouts)
         self._upstream: Send = Upstream(self.pool, b"backstay-test", declared_safe=options.declared_safe)
-        self._bridge = Attempts(clock, Classifier(ClassifySettings()))
+        self._bridge = Attempts(clock, Classifier(ClassifySettings()), AttemptMetrics(Registry(), "api", "default"))
 
     @classmethod
     async def start(cls, vendor_port: int, options: Options | None = None, clock: Clock | None = None) -> Self:
