@@ -2,7 +2,7 @@
 
 load -> clock, metrics, log -> runtime (chains) -> listener, metrics, admin -> ready
 SIGHUP or a changed file -> a new runtime, or the old one and an error -> ready
-SIGTERM -> not ready, drain -> end        a second signal -> end at once
+SIGTERM, or the agent has ended -> not ready, linger, drain -> end        a second signal -> end at once
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,9 @@ from proxy.config.reload import watch
 from proxy.config.settings import Address
 from proxy.control import Controls
 from proxy.descriptors import make_room
+from proxy.lingering import Lingering, Stay
 from proxy.loop import Loop
+from proxy.neighbours import agent_processes, require_company
 from proxy.runtime import Runtime
 from proxy.state import Parts, Survivors
 from proxy.telemetry.log import AccessLog, setup
@@ -56,28 +59,32 @@ _REMEDIES: Final = {
 _TICK_SECONDS: Final = 0.25
 _WATCH_SECONDS: Final = 2.0
 _READ_BYTES: Final = 64 * 1024  # at most, of one read; also what bounds the bytes held for a slow reader
+_LEAVE: Final = Stay()
 _YOUNG_OBJECTS: Final = 50_000  # allocations between two collections: calls leave no cycles behind
 
 
-def run(paths: Sequence[Path], env: Mapping[str, str]) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code.
+def run(paths: Sequence[Path], env: Mapping[str, str], stay: Stay = _LEAVE) -> int:
+    """Serve until SIGTERM or SIGINT, and as long after it as ``stay`` says; returns the exit code.
 
     Raises:
         ConfigError: the configuration is not valid.
-        OSError: an address cannot be bound (its filename), or the admin token not be kept.
+        OSError: an address cannot be bound (its filename), the admin token not be kept, or the agent not be seen.
     """
+    if stay.with_agent:
+        require_company(os.getpid())
     config = load_apart(paths, env)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log line must not wait in a buffer
     setup(config.log_level, sys.stdout)
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(App(config, paths, env).serve())
+        return runner.run(App(config, paths, env, stay).serve())
 
 
 class App:
     """The process, from its first configuration to its end."""
 
-    def __init__(self, config: Config, paths: Sequence[Path], env: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, paths: Sequence[Path], env: Mapping[str, str], stay: Stay = _LEAVE) -> None:
         self._paths = paths
+        self._stay = stay
         self._env = env
         self.config = config
         self._watched = config.watched
@@ -98,6 +105,8 @@ class App:
             self.clock.spawn(self._tick(), "tick of the breakers")
             watching = watch(self.clock, lambda: self._watched, _WATCH_SECONDS, self.reload)
             self.clock.spawn(watching, "watch of the configuration")
+            if self._stay.with_agent:
+                self.clock.spawn(self._watch_agent(), "watch of the agent")
             _settle_memory()
             self.ready = True
             _log.info("ready", extra={"agent": str(self.config.listen.agent), "apis": len(self.config.apis)})
@@ -126,6 +135,8 @@ class App:
             body_limit=limits.body_bytes,
         )
         self.listener.pending = lambda: self.survivors.ledgers.under_way
+        agents = partial(agent_processes, os.geteuid()) if self._stay.with_agent else None
+        self._lingering = Lingering(clock, self.listener, self._stay.linger, agents)
         self._catching = Catching(clock, registry, self.listener, self.survivors.guard)
         self.survivors.evicted["leaf_certificates"] = lambda: self._catching.evictions
         registry.gauge("backstay_build_info", version=__version__, python=sys.version.split()[0]).set(1)
@@ -197,22 +208,36 @@ class App:
         self._listening(name, address, runner.addresses[0][1])
 
     async def _until_stopped(self) -> int:
-        while await self._signals.get() != "stop":
+        while (told := await self._signals.get()) == "reload":
             await self.reload()
         self.ready = False
-        seconds = self.config.drain_timeout
-        _log.info("draining", extra={"timeout": seconds, "busy": self.listener.under_way})
-        drain = self.clock.spawn(self.listener.drain(seconds), "drain")
-        second = self.clock.spawn(self._second_stop(), "second signal")
+        drain = self.clock.spawn(self._linger_and_drain(), "drain")
+        second = self.clock.spawn(self._stops(1 if told == "stop" else 2), "second signal")
         await asyncio.wait({drain, second}, return_when=asyncio.FIRST_COMPLETED)
         cut = drain.result() if drain.done() else self.listener.close()
         self._cut.inc(cut)
         _log.info("stopped", extra={"cut": cut})
         return 0 if drain.done() else 1
 
-    async def _second_stop(self) -> None:
-        while await self._signals.get() != "stop":
-            pass
+    async def _linger_and_drain(self) -> int:
+        """Returns how many calls were cut."""
+        seconds = self.config.drain_timeout
+        until = self.clock.now() + seconds
+        await self._lingering.stay(seconds)
+        left = until - self.clock.now()
+        _log.info("draining", extra={"timeout": round(left, 3), "busy": self.listener.under_way})
+        return await self.listener.drain(left)
+
+    async def _stops(self, count: int) -> None:
+        """Return after as many signals to stop."""
+        for _ in range(count):
+            while await self._signals.get() != "stop":
+                pass
+
+    async def _watch_agent(self) -> None:
+        await self._lingering.deserted()
+        _log.info("the agent has ended")
+        self._signals.put_nowait("left")
 
     async def _close(self) -> None:
         self.listener.close()

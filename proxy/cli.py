@@ -1,4 +1,4 @@
-"""The command line: ``backstay run | check | explain | schema | env | doctor | redirect | ca | demo | version``.
+"""The command line: ``backstay run | health | check | explain | schema | demo | version``, and those around an agent.
 
 The entry point of the distribution and of ``python -m proxy``. Each command imports what it needs on its own,
 so that ``backstay version`` does not pay for a web server.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy import __version__
-from proxy.agent.commands import add_ca, add_doctor, add_env, add_redirect
+from proxy.agent.commands import add_ca, add_doctor, add_env, add_prepare, add_redirect
 from proxy.command import (
     FAILED,
     INTERRUPTED,
@@ -29,6 +29,7 @@ from proxy.command import (
     bad_config,
     count,
     duration,
+    host_port,
     load,
     os_failure,
     present,
@@ -62,13 +63,27 @@ def _run(options: argparse.Namespace) -> int:
     present(options.config)
     from proxy.app import run
     from proxy.config.load import ConfigError
+    from proxy.lingering import Stay
 
     try:
-        return run(options.config, os.environ)
+        return run(options.config, os.environ, Stay(options.linger, options.with_agent))
     except ConfigError as error:
         raise bad_config(error.problems) from None
     except OSError as error:
         raise os_failure(error) from None
+
+
+def _health(options: argparse.Namespace) -> int:
+    from proxy.health import UnwellError, wait
+
+    host, port = options.at
+    path, word = ("/readyz", "ready") if options.ready else ("/healthz", "alive")
+    try:
+        wait(host, port, path, options.wait)
+    except UnwellError as error:
+        raise Failure(f"backstay: {error}") from None
+    print(word)
+    return OK
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -132,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add_one in (
         _add_run,
+        _add_health,
         _add_check,
         _add_explain,
         _add_schema,
@@ -139,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         add_doctor,
         add_redirect,
         add_ca,
+        add_prepare,
         _add_demo,
         _add_version,
     ):
@@ -152,7 +169,43 @@ def _add_run(commands: Commands) -> None:
         "Runs until SIGTERM or SIGINT, then lets the calls under way finish (drain.timeout); a second signal\n"
         "ends at once. SIGHUP, or a change of the file, reloads it; a bad file changes nothing."
     )
-    add_config(add(commands, "run", _run, text, "backstay run backstay.yaml"))
+    examples = ("backstay run backstay.yaml", "backstay run /etc/backstay --linger 5")
+    parser = add(commands, "run", _run, text, *examples)
+    add_config(parser)
+    parser.add_argument(
+        "--linger",
+        type=duration(0.0),
+        default=0.0,
+        metavar="SECONDS",
+        help="after SIGTERM, not ready but serving as ever, until there has been no call for so long; then drain. "
+        "drain.timeout bounds both together (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--with-agent",
+        action="store_true",
+        help="end when the agent's processes have ended, and after SIGTERM not before them: in a pod that has "
+        "shareProcessNamespace, whose other processes are the agent's",
+    )
+
+
+def _add_health(commands: Commands) -> None:
+    text = (
+        "ask a running Backstay whether it is well\n\n"
+        "Asks listen.metrics for /healthz (the process lives) or /readyz (it serves, and is not about to end). Exit\n"
+        "code 0 if it is so, else 1. For probes in images that have no curl."
+    )
+    parser = add(commands, "health", _health, text, "backstay health", "backstay health --ready --wait 60")
+    parser.add_argument(
+        "--at",
+        type=host_port,
+        default=("127.0.0.1", 9464),
+        metavar="HOST:PORT",
+        help="where listen.metrics is (default: 127.0.0.1:9464)",
+    )
+    parser.add_argument("--ready", action="store_true", help="ask /readyz instead of /healthz")
+    parser.add_argument(
+        "--wait", type=duration(0.0), default=0.0, metavar="SECONDS", help="ask again until it is so, for so long"
+    )
 
 
 def _add_check(commands: Commands) -> None:

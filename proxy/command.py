@@ -86,6 +86,14 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def host_port(text: str) -> tuple[str, int]:
+    """A type of arguments: ``HOST:PORT``, an IPv6 address in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def duration(least: float) -> Callable[[str], float]:
     """A type of arguments: seconds, with or without the ``s``, from ``least`` to an hour."""
 

@@ -1,4 +1,4 @@
-"""The commands around an agent: ``backstay env | doctor | redirect | ca``. Called by ``cli.py``."""
+"""The commands around an agent: ``backstay env | doctor | redirect | ca | prepare``. Called by ``cli.py``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy.agent.variable import FORMATS
-from proxy.command import FAILED, OK, Failure, add, add_config, duration, load, os_failure
+from proxy.command import FAILED, OK, Failure, add, add_config, duration, host_port, load, os_failure
 
 if TYPE_CHECKING:
     from proxy.command import Commands
     from proxy.config.settings import Address, Config
 
+_BUSYBOX: Final = Path("/usr/lib/backstay/busybox")
 _DAY: Final = 86400.0
 
 
@@ -89,10 +90,7 @@ def _warnings(config: Config, *, here: bool) -> list[str]:
 def _address(text: str) -> Address:
     from proxy.config.settings import Address
 
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return Address(host.strip("[]"), int(port))
+    return Address(*host_port(text))
 
 
 # --- backstay doctor ---------------------------------------------------------------------------------
@@ -137,8 +135,8 @@ def add_redirect(commands: Commands) -> None:
         "(NET_ADMIN) to apply and to remove them; an init container does it before the agent starts."
     )
     examples = (
-        "backstay redirect backstay.yaml --uid 65532 --print",
-        "backstay redirect --uid 65532 --port 7071 --exclude-port 5432 --apply",
+        "backstay redirect backstay.yaml --uid 7070 --print",
+        "backstay redirect --uid 7070 --port 7071 --exclude-port 5432 --apply",
         "backstay redirect --remove",
     )
     parser = add(commands, "redirect", _redirect, text, *examples)
@@ -241,3 +239,42 @@ def _wall() -> float:
         return Clock(loop).wall()
     finally:
         loop.close()
+
+
+# --- backstay prepare --------------------------------------------------------------------------------
+
+
+def add_prepare(commands: Commands) -> None:
+    """``backstay prepare``."""
+    text = (
+        "prepare the volumes of a pod, in an init container\n\n"
+        "Makes tls_intercept.trust_dir/roots, into which init containers of the agent's images put the roots that\n"
+        "those trust (they replace the system's in ca-bundle.crt), and what is asked for besides."
+    )
+    examples = ("backstay prepare /etc/backstay --tools /var/run/backstay/tools --shims /var/run/backstay/trust/shims",)
+    parser = add(commands, "prepare", _prepare, text, *examples)
+    add_config(parser)
+    parser.add_argument(
+        "--tools", type=Path, metavar="DIR", help="copy a static busybox there, for init containers without a shell"
+    )
+    parser.add_argument("--shims", type=Path, metavar="DIR", help="write the runtime shims there: see `backstay env`")
+    parser.add_argument(
+        "--busybox", type=Path, default=_BUSYBOX, metavar="FILE", help="the one to copy (default: %(default)s)"
+    )
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from proxy.agent import prepare, shims
+
+    settings = load(options.config, afar=True).tls_intercept
+    try:
+        if settings is not None:
+            print(f"roots: {prepare.open_roots(settings.trust_dir)}")
+        if options.tools is not None:
+            print(f"tools: {prepare.copy_tools(options.busybox, options.tools)}")
+        if options.shims is not None:
+            shims.write(options.shims)
+            print(f"shims: {options.shims}")
+    except OSError as error:
+        raise os_failure(error) from None
+    return OK

@@ -58,7 +58,7 @@ class BoundDoor:
     def route(self, request: Request) -> Chain:
         """See server.Door."""
         self.asked = True
-        return self._listener.router.bound(request, self.api, self._port)
+        return self._listener.bound(request, self.api, self._port)
 
     def connect(self, connection: AgentConnection, request: Request, early: bytes) -> None:
         """See server.Door: a tunnel within a tunnel is for nobody here."""

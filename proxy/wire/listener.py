@@ -111,6 +111,7 @@ class Listener:
         self.catches: Catches | None = None  # set by whoever composes
         self.pending: Callable[[], int] = _none  # calls that must end although no connection waits for them
         self.draining = False
+        self.begun = 0  # connections and requests, ever: what was short is seen by it, too
         self._connections: set[Held] = set()
         self._excess: set[Held] = set()  # over the cap, while they are told so
         self._servers: list[asyncio.Server] = []
@@ -119,6 +120,7 @@ class Listener:
 
     def enter(self, connection: Held) -> bool:
         """See server.Door."""
+        self.begun += 1
         if len(self._connections) < self.max_connections:
             self._connections.add(connection)
             return True
@@ -135,7 +137,13 @@ class Listener:
 
     def route(self, request: Request) -> Chain:
         """See server.Door."""
+        self.begun += 1
         return self.router.route(request)
+
+    def bound(self, request: Request, api: str, port: int) -> Chain:
+        """The same on a connection that was made for ``api``: see Router."""
+        self.begun += 1
+        return self.router.bound(request, api, port)
 
     def connect(self, connection: AgentConnection, request: Request, early: bytes) -> None:
         """See server.Door."""

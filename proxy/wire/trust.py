@@ -21,6 +21,7 @@ from proxy.wire.trust_forms import JAVA, WGET, truststore, wgetrc
 
 CERTIFICATE: Final = "ca.crt"
 BUNDLE: Final = "ca-bundle.crt"
+ROOTS: Final = "roots"
 
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")  # how OpenSSL names the files of a folder of roots

@@ -1,0 +1,97 @@
+"""Owns how long Backstay serves on once it has been told to stop, and when it stops by itself. Made by app.py.
+
+    --linger S      until no call has begun, nor been under way, for S seconds
+    --with-agent    until the agent's processes have ended; and when they have, after having been seen, unasked
+
+What is left of ``drain.timeout`` then is the drain's (wire/listener.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from proxy.clock import Clock
+
+_log = logging.getLogger("backstay")
+
+_LOOK_SECONDS: Final = 0.1  # between two looks while it lingers: calls are counted, so that none can be missed
+_WATCH_SECONDS: Final = 0.5  # between two looks at the agent's processes while it serves
+_GONE_SECONDS: Final = 2.0  # without a process before the agent has ended: containers of a pod start one by one
+_DRAIN_SECONDS: Final = 5.0  # of drain.timeout, kept for the drain: agents that go on have to be told to leave
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """What ``backstay run`` was told about its end."""
+
+    linger: float = 0.0  # seconds
+    with_agent: bool = False
+
+
+class Traffic(Protocol):
+    """What is seen of the agent's calls (wire/listener.py)."""
+
+    begun: int  # connections and requests, ever
+
+    @property
+    def under_way(self) -> int:
+        """Exchanges that are not over."""
+
+
+class Lingering:
+    """See the module."""
+
+    def __init__(self, clock: Clock, traffic: Traffic, linger: float, agents: Callable[[], int] | None) -> None:
+        self._clock = clock
+        self._traffic = traffic
+        self._linger = linger
+        self._agents = agents  # how many processes the agent has; None: nobody asks
+        self.seen = False  # the agent, ever
+
+    async def deserted(self) -> None:
+        """Return once the agent's processes have been seen, and have ended."""
+        last_seen = self._clock.now()
+        while not self.seen or self._clock.now() - last_seen < _GONE_SECONDS:
+            if self._look():
+                last_seen = self._clock.now()
+            await self._clock.sleep(_WATCH_SECONDS)
+
+    async def stay(self, limit: float) -> None:
+        """Return once nobody needs Backstay any more, and in time for a drain within ``limit`` seconds."""
+        until = self._clock.now() + limit - min(_DRAIN_SECONDS, limit / 2)
+        if self._look() or self.seen:
+            await self._while(self._look, until)
+        elif self._linger:
+            await self._while(self._disquiet(), until)
+
+    async def _while(self, needed: Callable[[], bool], until: float) -> None:
+        while needed() and self._clock.now() < until:
+            await self._clock.sleep(_LOOK_SECONDS)
+
+    def _look(self) -> bool:
+        """Whether the agent has a process."""
+        found = self._agents() if self._agents is not None else 0
+        if found and not self.seen:
+            self.seen = True
+            _log.info("the agent is seen", extra={"processes": found})
+        return found > 0
+
+    def _disquiet(self) -> Callable[[], bool]:
+        """Whether there has been a call within the last ``linger`` seconds, counted from now on."""
+        traffic, begun, since = self._traffic, self._traffic.begun, self._clock.now()
+
+        def disquiet() -> bool:
+            nonlocal begun, since
+            now = self._clock.now()
+            if traffic.under_way or traffic.begun != begun:
+                begun, since = traffic.begun, now
+            return now - since < self._linger
+
+        return disquiet
+
+    def __repr__(self) -> str:
+        return f"<Lingering {self._linger:g} s{', agent seen' * self.seen}>"
