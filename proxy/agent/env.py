@@ -22,7 +22,7 @@ from typing import Final
 
 from proxy.agent.base_urls import base_urls
 from proxy.agent.variable import Format, Variable
-from proxy.config.settings import Address, Config
+from proxy.config.settings import Address, Config, TlsIntercept
 from proxy.wire.trust import BUNDLE, CERTIFICATE
 from proxy.wire.trust_forms import JAVA, WGET
 
@@ -46,6 +46,9 @@ REPLACING: Final = (
 ADDING: Final = (
     ("NODE_EXTRA_CA_CERTS", "Node (and Bun), beside the roots that it is built with"),
     ("DENO_CERT", "Deno, beside the roots that it is built with"),
+)
+_WHY_JAVA: Final = (
+    "Java, which reads none of the others; what it trusts has no password (from 8u301, 11.0.12 and 17 on)"
 )
 _CLUSTER: Final = (".svc", ".cluster.local")
 _API_SERVER: Final = "$(KUBERNETES_SERVICE_HOST)"
@@ -72,12 +75,18 @@ def variables(config: Config, place: Place = Place(), *, with_base_urls: bool = 
     where = place.agent or reachable(config.listen.agent)
     found = [*_proxies(config, where), *_java(config, where)]
     if config.tls_intercept is not None:
-        found += _trust(config.tls_intercept.trust_dir)
+        found += _trust(config.tls_intercept)
     if place.shims is not None:
         found += _shims(config, place.shims)
     if with_base_urls:
         found += base_urls(config.apis, str(where))
     return found
+
+
+def trust_variables(config: Config, place: Place = Place()) -> list[Variable]:
+    """The variables for an agent whose connections are redirected: it has to trust Backstay, and not to know of it."""
+    found = [] if config.tls_intercept is None else [*_java_trust(config.tls_intercept), *_trust(config.tls_intercept)]
+    return found if place.shims is None else found + _shims(config, place.shims)
 
 
 def reachable(listen: Address) -> Address:
@@ -117,12 +126,17 @@ def _java(config: Config, where: Address) -> list[Variable]:
     options = [f"-D{of}.proxyHost={where.host} -D{of}.proxyPort={where.port}" for of in ("http", "https")]
     options.append(f"-Dhttp.nonProxyHosts={hosts}")
     if config.tls_intercept is not None:
-        options.append(f"-Djavax.net.ssl.trustStore={config.tls_intercept.trust_dir / JAVA}")
-    why = "Java, which reads none of the others; what it trusts has no password (from 8u301, 11.0.12 and 17 on)"
-    return [Variable("JAVA_TOOL_OPTIONS", " ".join(options), why, joined_by=" ")]
+        options += [variable.value for variable in _java_trust(config.tls_intercept)]
+    return [Variable("JAVA_TOOL_OPTIONS", " ".join(options), _WHY_JAVA, joined_by=" ")]
 
 
-def _trust(folder: Path) -> list[Variable]:
+def _java_trust(ours: TlsIntercept) -> list[Variable]:
+    options = f"-Djavax.net.ssl.trustStore={ours.trust_dir / JAVA}"
+    return [Variable("JAVA_TOOL_OPTIONS", options, _WHY_JAVA, joined_by=" ")]
+
+
+def _trust(ours: TlsIntercept) -> list[Variable]:
+    folder = ours.trust_dir
     return [
         *(Variable(name, str(folder / BUNDLE), why) for name, why in REPLACING),
         *(Variable(name, str(folder / CERTIFICATE), why) for name, why in ADDING),
@@ -168,9 +182,14 @@ def _dotenv(variable: Variable) -> str:
     return f"{variable.name}={variable.value if bare else quoted}"
 
 
-def _kubernetes(variable: Variable) -> str:
-    """An entry of a container's ``env``; a JSON string is one of YAML, and ``$$(`` is a ``$(`` that stays."""
+def kubernetes_value(variable: Variable) -> str:
+    """As a container's ``env`` has it: ``$$(`` is a ``$(`` that stays, and the kubelet fills in the API server."""
     value = variable.value.replace("$(", "$$(")
     if variable.name.upper() == "NO_PROXY" and _CLUSTER[0] in value:
-        value += f",{_API_SERVER}"  # filled in by the kubelet
-    return f"- name: {variable.name}\n  value: {json.dumps(value)}"
+        value += f",{_API_SERVER}"
+    return value
+
+
+def _kubernetes(variable: Variable) -> str:
+    """An entry of a container's ``env``; a JSON string is one of YAML."""
+    return f"- name: {variable.name}\n  value: {json.dumps(kubernetes_value(variable))}"

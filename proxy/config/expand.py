@@ -23,8 +23,13 @@ from proxy.core.fallback import TEMPLATES
 _MAX_SECRET: Final = 1 << 20
 _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_LOOKED_UP: Final = re.compile(r"\$\$\{|\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*(?::-([^}]*))?|file:[^}]*)\}")
 _TEMPLATE: Final = re.compile(rf"\$\{{(?:{'|'.join(TEMPLATES)})\}}")
-_STAND_INS: Final = {"shared": "redis://not-here", "upstream_proxy": "http://not-here:1"}  # for what must be a url
+_STAND_INS: Final = {
+    "shared": "redis://not-here",
+    "upstream_proxy": "http://not-here:1",
+    "url": "https://not-here",
+}  # for what must be a url
 _FORMS: Final = "write ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $${ stands for a literal ${"
 _FORMS_BESIDE_TEMPLATES: Final = f"write {', '.join(f'${{{name}}}' for name in TEMPLATES)}, or {_FORMS[6:]}"
 
@@ -52,6 +57,24 @@ def expand(root: Mapping, env: EnvMapping[str, str], problems: Problems, *, afar
         if isinstance(node, Scalar):
             _hide(node, path)
     return files
+
+
+def stand_in(root: Mapping) -> None:
+    """Put a default, or something of the right form, in place of every reference: nothing is looked up.
+
+    Below a fallback's answer, its templates stay.
+    """
+    for path, _, node in walk(root):
+        if isinstance(node, Scalar) and isinstance(node.value, str) and "${" in node.value:
+            whole = _LOOKED_UP.fullmatch(node.value)
+            if whole and whole[1] is None and path[-1] in _STAND_INS:
+                node.value = _STAND_INS[path[-1]]
+            else:
+                node.value = _LOOKED_UP.sub(_default, node.value)
+
+
+def _default(found: re.Match[str]) -> str:
+    return found[0] if found[0] == "$${" else "not-here" if found[1] is None else found[1]
 
 
 def _hide(node: Scalar, path: tuple[str, ...]) -> None:

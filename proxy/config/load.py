@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CHECK_PATH: Final = "check the path, and that this user may read it"
 
-__all__ = ["ConfigError", "Problem", "load"]
+__all__ = ["ConfigError", "Problem", "load", "load_texts"]
 
 
 def load(paths: Sequence[Path | str], env: EnvMapping[str, str], *, afar: bool = False) -> Config:
@@ -29,12 +29,39 @@ def load(paths: Sequence[Path | str], env: EnvMapping[str, str], *, afar: bool =
     ``afar``: for somebody in another place, an agent's or a pipeline's, who asks what it says and has no secrets.
     Raises ConfigError with every mistake that can be found in one go.
     """
-    from proxy.config import build, capture, checks, credentials, expand, merge, pem, reserved, scopes, validate
+    from proxy.config import merge
 
     problems = Problems()
     files = _files(paths, problems)
     root = merge.combine(_read(files, problems), problems)
-    watched = [*map(Path, paths), *files]
+    return _checked(root, problems, files, [*map(Path, paths), *files], env, afar=afar)
+
+
+def load_texts(texts: EnvMapping[str, bytes]) -> Config:
+    """The same from the contents of files by their names: those of somebody else, for another place.
+
+    They are read ``afar``, and no reference is looked up: neither this process's environment nor its files are theirs.
+    """
+    from proxy.config import document, expand, merge
+
+    problems = Problems()
+    roots = [root for name, data in texts.items() for root in document.read(data, name, problems)]
+    root = merge.combine(roots, problems)
+    expand.stand_in(root)
+    return _checked(root, problems, [Path(name) for name in texts], [], {}, afar=True)
+
+
+def _checked(
+    root: Mapping,
+    problems: Problems,
+    files: Sequence[Path],
+    watched: list[Path],
+    env: EnvMapping[str, str],
+    *,
+    afar: bool,
+) -> Config:
+    from proxy.config import build, capture, checks, credentials, expand, pem, reserved, scopes, validate
+
     if problems and not root.entries:
         raise problems.error(files, watched)  # nothing was read: the rest would only say so again
     watched += expand.expand(root, env, problems, afar=afar)
