@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.wire.ca_dir import replace
-from proxy.wire.trust import ROOTS
+from proxy.wire.trust_roots import ROOTS
 
 _STICKY: Final = 0o1777  # everybody may add a file, and nobody replace another's
 

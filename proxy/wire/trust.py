@@ -1,7 +1,7 @@
-"""Owns what agents are given to trust: the system's roots, and the certificates of our authority. Called by ca.py.
+"""Owns what agents are given to trust: roots, and the certificates of our authority. Called by ca.py.
 
-``SSL_CERT_FILE`` and its like replace a client's roots, so that an agent needs both in one file. Nothing here has ever
-seen a key.
+``SSL_CERT_FILE`` and its like replace a client's roots, so that an agent needs both in one file. The roots are those of
+the agent's own images, where they were brought (trust_roots.py), else the system's. Nothing here has ever seen a key.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import certifi
 
 from proxy.wire.ca_dir import AuthorityError, replace
 from proxy.wire.trust_forms import JAVA, WGET, truststore, wgetrc
+from proxy.wire.trust_roots import brought
 
 CERTIFICATE: Final = "ca.crt"
 BUNDLE: Final = "ca-bundle.crt"
-ROOTS: Final = "roots"
 
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.\d+")  # how OpenSSL names the files of a folder of roots
 
 
 def publish(trust_dir: Path, ours: Iterable[bytes]) -> None:
-    """Put ``ours`` (PEM) into ca.crt, and the system's roots before them into ca-bundle.crt; see Authority.publish.
+    """Put ``ours`` (PEM) into ca.crt, and the roots before them into ca-bundle.crt; see Authority.publish.
 
     The same for Java and wget besides (trust_forms.py).
     """
@@ -62,7 +62,12 @@ def _is_right(path: Path, data: bytes) -> bool:
 
 
 def _roots(trust_dir: Path) -> list[bytes]:
-    """Those that OpenSSL trusts on this system (its variables apply), else certifi's. Each is one block of PEM."""
+    """Of the agent's images, else of the system. Each is one block of PEM."""
+    return [root for data in brought(trust_dir) for root in _certificates(data)] or _system(trust_dir)
+
+
+def _system(trust_dir: Path) -> list[bytes]:
+    """Those that OpenSSL trusts on this system (its variables apply), else certifi's."""
     paths = ssl.get_default_verify_paths()
     files = [Path(paths.cafile)] if paths.cafile else []
     folder = Path(paths.capath) if paths.capath else None
@@ -80,6 +85,11 @@ def _of(file: Path, trust_dir: Path) -> Iterator[bytes]:
         data = file.read_bytes()
     except OSError:  # a root that this user may not read is not trusted by this process either
         return
+    yield from _certificates(data)
+
+
+def _certificates(data: bytes) -> Iterator[bytes]:
+    """Those that a client can read, each in one form."""
     probe = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for block in _BLOCK.findall(data):
         try:
