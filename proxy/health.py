@@ -19,13 +19,13 @@ class UnwellError(Exception):
     """It is not alive, or not ready; the message says how it shows."""
 
 
-def ask(host: str, port: int, path: str) -> None:
-    """Return if ``path`` is answered with 200. Raises UnwellError."""
+def ask(host: str, port: int, path: str, patience: float = _ANSWER_SECONDS) -> None:
+    """Return if ``path`` is answered with 200, each step within ``patience`` seconds. Raises UnwellError."""
     where = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
     try:
-        status = _status(host, port, path)
+        status = _status(host, port, path, patience)
     except TimeoutError:
-        raise UnwellError(f"{where} does not answer within {_ANSWER_SECONDS:g} s") from None
+        raise UnwellError(f"{where} does not answer within {patience:g} s") from None
     except OSError as error:
         raise UnwellError(f"{where} does not answer: {error.strerror or error}") from None
     if status != b"200":
@@ -46,9 +46,9 @@ def wait(host: str, port: int, path: str, seconds: float) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _status(host: str, port: int, path: str) -> bytes:
+def _status(host: str, port: int, path: str, patience: float) -> bytes:
     """Of the answer; empty if it is not HTTP. Raises OSError."""
-    with socket.create_connection((host, port), timeout=_ANSWER_SECONDS) as connection:
+    with socket.create_connection((host, port), timeout=patience) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         with connection.makefile("rb") as answer:
             found = _STATUS_LINE.match(answer.readline(1024))
