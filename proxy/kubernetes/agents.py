@@ -1,0 +1,78 @@
+"""What an agent's container gets: variables that send its calls to Backstay and make it trust what Backstay signs.
+
+Called by inject.py. What a container says itself stays; a variable that is a list is joined. ``HTTPS_PROXY`` and
+``https_proxy`` are one variable: the other case would overrule what the container says, for clients that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from proxy.agent.env import Place, kubernetes_value, trust_variables, variables
+from proxy.agent.variable import Variable
+from proxy.kubernetes.containers import Maker
+from proxy.kubernetes.draft import Draft
+from proxy.kubernetes.pods import Agent
+
+_NO_PROXY: Final = "NO_PROXY"
+
+
+def equip(draft: Draft, agents: Iterable[Agent], maker: Maker) -> list[str]:
+    """Give all of them what they need; returns what they keep from being caught by, as sentences."""
+    ours = variables_for(maker)
+    mount = maker.agents_mount()
+    warnings: list[str] = []
+    for agent in agents:
+        if mount is not None:
+            draft.append(*agent.path, "volumeMounts", value=mount)
+        kept = _environment(draft, agent, ours)
+        if kept:
+            warnings.append(
+                f"container {agent.name} sets {', '.join(kept)} itself, and that stays: clients that read it may go "
+                "past Backstay, or not trust it; remove it there if they should be caught"
+            )
+    return warnings
+
+
+def variables_for(maker: Maker) -> list[Variable]:
+    """The variables for every agent of a pod. Who is redirected has to know of trust alone."""
+    place = Place(shims=None if maker.shims is None else maker.trust.trust_dir / "shims")
+    make = trust_variables if maker.wish.capture == "transparent" else variables
+    found = make(maker.config, place)
+    return [replace(each, joined_by=",") if each.name.upper() == _NO_PROXY else each for each in found]
+
+
+def _environment(draft: Draft, agent: Agent, ours: Sequence[Variable]) -> list[str]:
+    """Set what the container does not; returns the names of those of its own that say something else."""
+    own = {entry["name"]: (index, entry) for index, entry in enumerate(agent.container.get("env") or [])}
+    folded = {name.upper(): entry for name, (_, entry) in own.items()}
+    kept: list[str] = []
+    for variable in ours:
+        value = kubernetes_value(variable)
+        index, entry = own.get(variable.name, (None, folded.get(variable.name.upper())))
+        if entry is None:
+            draft.append(*agent.path, "env", value={"name": variable.name, "value": value})
+        elif variable.joined_by and "valueFrom" not in entry:
+            joined = _joined(variable, value, entry.get("value") or "")
+            if index is None:
+                draft.append(*agent.path, "env", value={"name": variable.name, "value": joined})
+            else:
+                draft.put(*agent.path, "env", index, "value", value=joined)
+        elif _says(entry) != value:
+            kept.append(entry["name"])
+    return list(dict.fromkeys(kept))
+
+
+def _joined(variable: Variable, ours: str, theirs: str) -> str:
+    """Ours before theirs, whose options then overrule ours; what is in both is not repeated."""
+    if not theirs or ours == theirs:
+        return ours
+    if variable.joined_by != ",":
+        return f"{ours}{variable.joined_by}{theirs}"
+    return ",".join(dict.fromkeys(part.strip() for part in f"{theirs},{ours}".split(",") if part.strip()))
+
+
+def _says(entry: Mapping[str, Any]) -> Any:
+    return None if "valueFrom" in entry else entry.get("value") or ""
