@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import pytest
 
@@ -13,7 +13,13 @@ from tests.support.process import Document, Sidecar, write
 from tests.support.redis_server import RedisServer
 from tests.support.vendor import Vendor
 
-Start: TypeAlias = Callable[[Document], Sidecar]
+
+class Start(Protocol):
+    """Start a sidecar on a configuration, with options of ``backstay run``."""
+
+    def __call__(self, content: Document, *options: str) -> Sidecar: ...
+
+
 _SIDECARS = pytest.StashKey[list[Sidecar]]()
 
 
@@ -55,10 +61,10 @@ def share(tmp_path_factory: pytest.TempPathFactory, _sidecars: list[Sidecar]) ->
     """Start a sidecar for all tests of a module that leave nothing behind in it."""
     started: list[Sidecar] = []
 
-    def with_document(content: Document) -> Sidecar:
+    def with_document(content: Document, *options: str) -> Sidecar:
         file = tmp_path_factory.mktemp("shared") / "shared.yaml"
         write(file, content)
-        started.append(Sidecar(file.parent, file))
+        started.append(Sidecar(file.parent, file, options=options))
         _sidecars.append(started[-1])
         return started[-1].start()
 
@@ -73,8 +79,8 @@ def launch(tmp_path: Path, _sidecars: list[Sidecar]) -> Iterator[Callable[..., S
     """Start a sidecar on files that are there; it ends with the test."""
     started: list[Sidecar] = []
 
-    def start(*files: Path) -> Sidecar:
-        sidecar = Sidecar(tmp_path, *files)
+    def start(*files: Path, options: Sequence[str] = ()) -> Sidecar:
+        sidecar = Sidecar(tmp_path, *files, options=options)
         started.append(sidecar)
         _sidecars.append(sidecar)
         return sidecar.start()
@@ -89,10 +95,10 @@ def launch(tmp_path: Path, _sidecars: list[Sidecar]) -> Iterator[Callable[..., S
 def start(tmp_path: Path, launch: Callable[..., Sidecar]) -> Start:
     """Start a sidecar on a configuration, in ``backstay.yaml`` of the test's folder."""
 
-    def with_document(content: Document) -> Sidecar:
+    def with_document(content: Document, *options: str) -> Sidecar:
         file = tmp_path / "backstay.yaml"
         write(file, content)
-        return launch(file)
+        return launch(file, options=options)
 
     return with_document
 

@@ -86,10 +86,13 @@ def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> sub
 class Sidecar:
     """``python -m proxy run FILE`` on free ports, with its log, metrics and admin API."""
 
-    def __init__(self, folder: Path, *files: Path, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self, folder: Path, *files: Path, command: Sequence[str] = COMMAND, options: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         self.command = command
         self.files = files
+        self.options = options
         self.log: list[dict[str, Any]] = []
         self.ports: dict[str, int] = {}
         self._raw: list[str] = []
@@ -104,7 +107,7 @@ class Sidecar:
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
         self._process = process = subprocess.Popen(
-            [*self.command, "run", *map(str, self.files)],
+            [*self.command, "run", *map(str, self.files), *self.options],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(temporary)},
             stdout=subprocess.PIPE,
