@@ -48,11 +48,3 @@ def test_every_page_shows_the_configuration_that_the_demo_recommends(page: str) 
     """One example, not three."""
     shown = blocks(page, "yaml")[0].removeprefix("# backstay.yaml\n")
     assert shown in re.sub(r"^ {4}", "", HOW_TO, flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
-    """Every relative link is a file of the repository."""
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text())
-    missing = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
-    assert missing == []

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(page for page in DOCS.rglob("*.md") if page.name not in {"configuration.md", "metrics.md"})
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MADE = {"bench/RESULTS.md"}  # by `make bench`
 
 
@@ -19,8 +19,19 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     paths = set(re.findall(r"`((?:proxy|tests|docs|config|bench|scripts|charts)/[\w./-]+)`", text)) - MADE
     assert [path for path in paths if not (ROOT / path).exists()] == []
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", text)
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\((?!https?://)([^)#]*)(#[^)]+)?\)", text)
+    assert [link + anchor for link, anchor in links if not leads_somewhere(page, link, anchor)] == []
+
+
+def leads_somewhere(page: Path, link: str, anchor: str) -> bool:
+    target = page.parent / link if link else page
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def anchors(page: Path) -> set[str]:
+    """As a renderer makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_decisions_are_short_and_numbered() -> None:
