@@ -25,10 +25,12 @@ _REFERENCE: Final = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
 _ENV: Final = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _LOOKED_UP: Final = re.compile(r"\$\$\{|\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*(?::-([^}]*))?|file:[^}]*)\}")
 _TEMPLATE: Final = re.compile(rf"\$\{{(?:{'|'.join(TEMPLATES)})\}}")
+NOT_HERE: Final = "not-here"
+"""What stands for a value that only another place knows, also in the midst of a text."""
 _STAND_INS: Final = {
-    "shared": "redis://not-here",
-    "upstream_proxy": "http://not-here:1",
-    "url": "https://not-here",
+    "shared": f"redis://{NOT_HERE}",
+    "upstream_proxy": f"http://{NOT_HERE}:1",
+    "url": f"https://{NOT_HERE}",
 }  # for what must be a url
 _FORMS: Final = "write ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $${ stands for a literal ${"
 _FORMS_BESIDE_TEMPLATES: Final = f"write {', '.join(f'${{{name}}}' for name in TEMPLATES)}, or {_FORMS[6:]}"
@@ -66,15 +68,16 @@ def stand_in(root: Mapping) -> None:
     """
     for path, _, node in walk(root):
         if isinstance(node, Scalar) and isinstance(node.value, str) and "${" in node.value:
-            whole = _LOOKED_UP.fullmatch(node.value)
+            written, whole = node.value, _LOOKED_UP.fullmatch(node.value)
             if whole and whole[1] is None and path[-1] in _STAND_INS:
                 node.value = _STAND_INS[path[-1]]
             else:
-                node.value = _LOOKED_UP.sub(_default, node.value)
+                node.value = _LOOKED_UP.sub(_default, written)
+            node.shown = written if NOT_HERE in node.value else None
 
 
 def _default(found: re.Match[str]) -> str:
-    return found[0] if found[0] == "$${" else "not-here" if found[1] is None else found[1]
+    return found[0] if found[0] == "$${" else NOT_HERE if found[1] is None else found[1]
 
 
 def _hide(node: Scalar, path: tuple[str, ...]) -> None:
@@ -99,7 +102,7 @@ def _is_secret(path: tuple[str, ...]) -> bool:
 
 def _without(text: str, path: tuple[str, ...]) -> str:
     """The same with something of the right form for each reference."""
-    return _STAND_INS.get(path[-1], "not-here") if _REFERENCE.fullmatch(text) else _REFERENCE.sub("not-here", text)
+    return _STAND_INS.get(path[-1], NOT_HERE) if _REFERENCE.fullmatch(text) else _REFERENCE.sub(NOT_HERE, text)
 
 
 def _mask_of(path: tuple[str, ...]) -> Callable[[str], str]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from proxy.config.settings import Address, Config, TlsIntercept
 from proxy.kubernetes import names
 from proxy.kubernetes.model import Installation, Wish
+from proxy.wire.trust_roots import ROOTS
 
 Container = dict[str, Any]
 
@@ -44,36 +45,33 @@ class Maker:
         """The one that serves, with ``arguments`` for ``backstay run``."""
         listen = self.config.listen
         ports = [(names.AGENT_PORT, listen.agent), (names.METRICS_PORT, listen.metrics)]
-        return self._ours(
+        return self._reading(
             names.SIDECAR,
             ["run", names.CONFIG_PATH, *arguments],
-            envFrom=[{"secretRef": {"name": self.wish.env_from}}] if self.wish.env_from else None,
+            self.writable(),
             ports=[_port(name, address) for name, address in ports if address is not None],
             startupProbe={**_probe("/readyz"), "periodSeconds": 1, "failureThreshold": _STARTED_WITHIN},
             livenessProbe={**_probe("/healthz"), "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3},
             readinessProbe={**_probe("/readyz"), "periodSeconds": 5, "timeoutSeconds": 3},
-            volumeMounts=self.mounts(),
         )
 
     def prepare(self) -> Container:
         """Lays out what the next ones need: a shell for foreign images, the shims for agents."""
         tools = ["--tools", names.TOOLS_PATH] if self.has_roots else []
         shims = ["--shims", str(self.shims)] if self.shims else []
-        mounts = [_config()]
+        mounts = [_mount(names.TRUST, str(self.trust.trust_dir))]
         mounts += [_mount(names.TOOLS, names.TOOLS_PATH)] if tools else []
-        mounts += [_mount(names.TRUST, str(self.trust.trust_dir))] if shims else []
-        return self._ours(names.PREPARE, ["prepare", names.CONFIG_PATH, *tools, *shims], volumeMounts=mounts)
+        return self._reading(names.PREPARE, ["prepare", names.CONFIG_PATH, *tools, *shims], mounts)
 
     def roots(self, number: int, agent: Container) -> Container:
         """Copies the roots of an agent's own image to where Backstay makes the bundle; it never fails.
 
         It runs as the agent would, so that whatever admits the agent admits it, but without any of its privileges.
         """
-        folder = self.trust.trust_dir / "roots"
+        to = quote(str(self.trust.trust_dir / ROOTS / f"{number}.pem"))
         script = (
-            f'b={_BUSYBOX} d={quote(str(folder))}; $b mkdir -p -m 1777 "$d"; for f in {" ".join(ROOT_FILES)}; do '
-            f'if [ -s "$f" ]; then $b cp -L "$f" "$d/{number}.pem"; $b chmod 0644 "$d/{number}.pem"; break; fi; done; '
-            "exit 0"
+            f"b={_BUSYBOX}; to={to}; for from in {' '.join(ROOT_FILES)}; do "
+            'if [ -s "$from" ]; then $b cp -L "$from" "$to"; $b chmod 0644 "$to"; break; fi; done; exit 0'
         )
         return _without_none(
             name=f"{names.ROOTS}{number}",
@@ -90,9 +88,12 @@ class Maker:
 
     def authority(self) -> Container:
         """Makes the authority before an agent starts that does not wait for the sidecar."""
-        mounts = [_config(), _state(), _mount(names.CA, str(self.trust.ca_dir))]
-        mounts.append(_mount(names.TRUST, str(self.trust.trust_dir)))
-        return self._ours(names.AUTHORITY, ["ca", names.CONFIG_PATH], volumeMounts=mounts)
+        mounts = [
+            _mount(names.STATE, names.STATE_PATH),
+            _mount(names.CA, str(self.trust.ca_dir)),
+            _mount(names.TRUST, str(self.trust.trust_dir)),
+        ]
+        return self._reading(names.AUTHORITY, ["ca", names.CONFIG_PATH], mounts)
 
     def redirect(self, port: int) -> Container:
         """Sends the pod's connections to ``port``; of all its containers, this one alone has a capability."""
@@ -104,15 +105,13 @@ class Maker:
         context = {**_hardened(), **root, "capabilities": capabilities}
         return self._ours(names.REDIRECT, arguments, securityContext=context)
 
-    def mounts(self) -> list[dict[str, Any]]:
-        """Of the sidecar: all that there is."""
-        found = [_config(), _state(), _mount(names.TMP, names.TMP_PATH)]
+    def writable(self) -> list[dict[str, Any]]:
+        """What the sidecar may write to."""
+        found = [_mount(names.STATE, names.STATE_PATH), _mount(names.TMP, names.TMP_PATH)]
         if self.config.tls_intercept is not None:
             found.append(_mount(names.CA, str(self.trust.ca_dir)))
         if self.has_trust:
             found.append(_mount(names.TRUST, str(self.trust.trust_dir)))
-        if self.wish.secret:
-            found.append(_mount(names.SECRET, names.SECRET_PATH, read_only=True))
         return found
 
     def agents_mount(self) -> dict[str, Any] | None:
@@ -138,6 +137,15 @@ class Maker:
     def shims(self) -> PurePath | None:
         """Where agents find the shims, if they get any."""
         return self.trust.trust_dir / "shims" if self.wish.shims else None
+
+    def _reading(self, name: str, arguments: list[str], mounts: list[dict[str, Any]], **more: Any) -> Container:
+        """One that reads the configuration, which may refer to secrets and variables."""
+        wish = self.wish
+        found = [_mount(names.CONFIG, names.CONFIG_PATH, read_only=True), *mounts]
+        if wish.secret:
+            found.append(_mount(names.SECRET, names.SECRET_PATH, read_only=True))
+        variables = [{"secretRef": {"name": wish.env_from}}] if wish.env_from else None
+        return self._ours(name, arguments, envFrom=variables, **more, volumeMounts=found)
 
     def _ours(self, name: str, arguments: list[str], **more: Any) -> Container:
         installation = self.installation
@@ -193,14 +201,6 @@ def _probe(path: str) -> dict[str, Any]:
 
 def _port(name: str, address: Address) -> dict[str, Any]:
     return {"name": name, "containerPort": address.port}
-
-
-def _config() -> dict[str, Any]:
-    return _mount(names.CONFIG, names.CONFIG_PATH, read_only=True)
-
-
-def _state() -> dict[str, Any]:
-    return _mount(names.STATE, names.STATE_PATH)
 
 
 def _mount(name: str, path: str, *, read_only: bool = False) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def inject(pod: dict[str, Any], wish: Wish, installation: Installation, supply: 
     if why is not None:
         return why
     maker = Maker(installation, wish, supply.config, with_resources=not seen.resources)
-    objections.check(seen, maker)
+    objections.check(seen, maker, supply)
     draft = Draft(pod)
     caught = list(seen.agents(wish))
     warnings = [*objections.warnings(seen, maker), *agents.equip(draft, caught, maker)]

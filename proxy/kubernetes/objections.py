@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
+from proxy.config.expand import NOT_HERE
 from proxy.config.settings import Address, Config
 from proxy.kubernetes import names
 from proxy.kubernetes.containers import Maker
-from proxy.kubernetes.model import PREFIX, Refused, Skipped
+from proxy.kubernetes.model import PREFIX, Refused, Skipped, Supply
 from proxy.kubernetes.pods import Pod
 from proxy.kubernetes.sidecar import ends_with_agent
 
 _READ_ONLY: Final = ("configMap", "secret", "projected", "downwardAPI")
+_ANNOTATIONS: Final = 256 << 10  # bytes: the limit of Kubernetes for all annotations of an object
+_MARGIN: Final = 4 << 10  # for their names, and for the others that injection sets
 _METRICS: Final = "write listen: {metrics: 0.0.0.0:9464}"
 
 
@@ -34,9 +37,9 @@ def skipped(pod: Pod) -> Skipped | None:
     return None
 
 
-def check(pod: Pod, maker: Maker) -> None:
+def check(pod: Pod, maker: Maker, supply: Supply) -> None:
     """Raises Refused if the pod cannot have what it asks for."""
-    found = [*_of_config(maker), *_of_paths(maker), *_of_names(pod), *_of_agents(pod, maker)]
+    found = [*_of_config(maker), *_of_paths(maker), *_of_names(pod), *_of_size(pod, supply), *_of_agents(pod, maker)]
     if found:
         raise Refused(". ".join(found))
 
@@ -80,6 +83,8 @@ def _of_config(maker: Maker) -> Iterator[str]:
     for name, address in (("agent", listen.agent), ("metrics", listen.metrics), ("transparent", listen.transparent)):
         if address is not None and address.port == 0:
             yield f"listen.{name} has port 0, which is any free one; name a port that a pod can be told"
+        if address is not None and NOT_HERE in address.host:
+            yield f"listen.{name} is made of a variable or file of the pod, and has to be known here; write it out"
     if maker.wish.capture != "env" and listen.transparent is None:
         yield (
             f"capture: {maker.wish.capture} needs listen.transparent, which the configuration does not have; "
@@ -89,14 +94,11 @@ def _of_config(maker: Maker) -> Iterator[str]:
 
 def _of_paths(maker: Maker) -> Iterator[str]:
     """Whether every place of the configuration can be a mount, and what Backstay writes has one."""
-    mounts = {PurePath(mount["mountPath"]): mount for mount in reversed(maker.mounts())}
     if maker.config.tls_intercept is not None:
         for key, path in (("ca_dir", maker.trust.ca_dir), ("trust_dir", maker.trust.trust_dir)):
             yield from _of_path(f"tls_intercept.{key}", path)
     ledger = maker.config.stores_ledger
-    if ledger is not None and not any(
-        PurePath(ledger).is_relative_to(path) for path, mount in mounts.items() if not mount.get("readOnly")
-    ):
+    if ledger is not None and not any(PurePath(ledger).is_relative_to(each["mountPath"]) for each in maker.writable()):
         yield f"stores.ledger is {ledger}, where Backstay may not write in a pod; put it below {names.STATE_PATH}"
 
 
@@ -110,8 +112,10 @@ def _of_path(key: str, path: PurePath) -> Iterator[str]:
     )
     if taken is not None:
         yield f"{key} is {path}, and {taken} has another use in a pod; leave {key} away, or name another folder"
-    if "not-here" in path.parts[-1] or ":" in str(path):
-        yield f"{key} is {path}, which cannot be known outside the pod or be a mount; write the folder itself"
+    if NOT_HERE in str(path):
+        yield f"{key} is made of a variable or file of the pod, and has to be known here; write the folder itself"
+    if ":" in str(path):
+        yield f"{key} is {path}, and a mount cannot have ':' in its path; name another folder"
 
 
 def _of_names(pod: Pod) -> Iterator[str]:
@@ -124,6 +128,16 @@ def _of_names(pod: Pod) -> Iterator[str]:
         yield (
             f"the pod has {', '.join(foreign)}, which injection sets; remove it, and put a configuration of your own "
             f"into a ConfigMap that {PREFIX}config names"
+        )
+
+
+def _of_size(pod: Pod, supply: Supply) -> Iterator[str]:
+    carried = 0 if supply.config_map is not None else sum(len(text.encode()) for text in supply.files.values())
+    there = sum(len(f"{key}{value}".encode()) for key, value in pod.annotations.items())
+    if carried + there > _ANNOTATIONS - _MARGIN:
+        yield (
+            f"the configuration has {carried} bytes and the pod's annotations {there}, and it can carry {_ANNOTATIONS} "
+            f"in all; put the configuration into a ConfigMap that {PREFIX}config names"
         )
 
 
