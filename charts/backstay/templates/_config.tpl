@@ -1,0 +1,96 @@
+{{/* What the chart reads from `config`: ports, folders, times; and what has to be refused, since no JSON Schema can. */}}
+
+{{- define "backstay.configMap" -}}
+{{- .Values.configMap.existing | default (include "backstay.fullname" .) -}}
+{{- end -}}
+
+{{/* Called by whatever gives the configuration to a container. */}}
+{{- define "backstay.checks" -}}
+{{- $ := . -}}
+{{- if not (or .Values.configMap.create .Values.configMap.existing) -}}
+{{- fail "configMap.create is false and configMap.existing is empty: name a ConfigMap there, or have one made" -}}
+{{- end -}}
+{{- if not (or .Values.configMap.existing .Values.config.apis) -}}
+{{- fail "config.apis is empty: name the APIs to protect, such as --set config.apis.github.url=https://api.github.com; or name a ConfigMap of yours in configMap.existing" -}}
+{{- end -}}
+{{- range $name := list "agent" "metrics" "transparent" -}}
+{{- $needed := or (ne $name "transparent") (ne $.Values.capture "env") -}}
+{{- $address := get $.Values.config.listen $name | default "off" -}}
+{{- if and $needed (eq $address "off") -}}
+{{- fail (printf "config.listen.%s is off: %s" $name (get (dict "metrics" "probes and Prometheus ask there; write 0.0.0.0:9464" "transparent" (printf "capture: %s redirects connections there; write 127.0.0.1:7071" $.Values.capture) "agent" "agents call there; write 127.0.0.1:7070") $name)) -}}
+{{- end -}}
+{{- if and $needed (hasSuffix ":0" $address) -}}
+{{- fail (printf "config.listen.%s has port 0, which is any free one: name a port that a pod can be told" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $metrics := toString .Values.config.listen.metrics -}}
+{{- if regexMatch "^(127\\.|localhost:|\\[::1\\])" $metrics -}}
+{{- fail (printf "config.listen.metrics is %s: probes and Prometheus come from outside the pod; write 0.0.0.0:%s" $metrics (splitList ":" $metrics | last)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "backstay.agentPort" -}}
+{{- .Values.config.listen.agent | toString | splitList ":" | last -}}
+{{- end -}}
+
+{{- define "backstay.metricsPort" -}}
+{{- .Values.config.listen.metrics | toString | splitList ":" | last -}}
+{{- end -}}
+
+{{- define "backstay.transparentPort" -}}
+{{- .Values.config.listen.transparent | toString | splitList ":" | last -}}
+{{- end -}}
+
+{{/* "true" if TLS is intercepted. */}}
+{{- define "backstay.intercepts" -}}
+{{- kindIs "map" .Values.config.tls_intercept -}}
+{{- end -}}
+
+{{- define "backstay.caDir" -}}
+{{- dig "ca_dir" "/var/lib/backstay/ca" (.Values.config.tls_intercept | default dict) -}}
+{{- end -}}
+
+{{- define "backstay.trustDir" -}}
+{{- dig "trust_dir" "/var/run/backstay/trust" (.Values.config.tls_intercept | default dict) -}}
+{{- end -}}
+
+{{- define "backstay.shimsDir" -}}
+{{- include "backstay.trustDir" . -}}/shims
+{{- end -}}
+
+{{/* drain.timeout in whole seconds, rounded up; "" if it is not known here. */}}
+{{- define "backstay.drainSeconds" -}}
+{{- $drain := dig "timeout" "30s" (.Values.config.drain | default dict) | toString -}}
+{{- if not (contains "${" $drain) -}}
+{{- $milliseconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+(ms|h|m|s)" $drain -1 -}}
+{{- $unit := regexReplaceAll "^[0-9.]+" . "" -}}
+{{- $each := get (dict "h" 3600000.0 "m" 60000.0 "s" 1000.0 "ms" 1.0) $unit -}}
+{{- $milliseconds = addf $milliseconds (mulf (trimSuffix $unit . | float64) $each) -}}
+{{- end -}}
+{{- divf $milliseconds 1000.0 | ceil | int64 -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Of the pod. A native sidecar ends after the agent: its time comes on top of the agent's (30 s, as Kubernetes has it). A
+plain container ends beside it. A JSON Schema cannot compare one value with another: what is too short is refused here.
+*/}}
+{{- define "backstay.terminationGracePeriodSeconds" -}}
+{{- $given := .Values.terminationGracePeriodSeconds -}}
+{{- $drain := include "backstay.drainSeconds" . -}}
+{{- if and (not $drain) (not $given) -}}
+{{- fail "config.drain.timeout is not known before Backstay runs: say how long a pod may take to end in terminationGracePeriodSeconds" -}}
+{{- end -}}
+{{- $needed := add ($drain | int64) 5 -}}
+{{- if and $drain $given (lt ($given | int64) $needed) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d: too short for drain.timeout (%d s), after which calls are cut; write %d or more, or nothing" ($given | int64) ($drain | int64) $needed) -}}
+{{- end -}}
+{{- if $given -}}
+{{- $given | int64 -}}
+{{- else if eq .Values.sidecar "native" -}}
+{{- add 30 $needed -}}
+{{- else -}}
+{{- max 30 $needed -}}
+{{- end -}}
+{{- end -}}

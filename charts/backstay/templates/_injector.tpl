@@ -1,0 +1,133 @@
+{{/* Names of the injector, and its certificate. */}}
+
+{{- define "backstay.injector.name" -}}
+{{- include "backstay.fullname" . }}-injector
+{{- end -}}
+
+{{- define "backstay.injector.labels" -}}
+{{ include "backstay.labels" . }}
+app.kubernetes.io/component: injector
+{{- end -}}
+
+{{- define "backstay.injector.selectorLabels" -}}
+{{ include "backstay.selectorLabels" . }}
+app.kubernetes.io/component: injector
+{{- end -}}
+
+{{- define "backstay.injector.serviceAccountName" -}}
+{{- .Values.injector.serviceAccount.name | default (.Values.injector.serviceAccount.create | ternary (include "backstay.injector.name" .) "default") -}}
+{{- end -}}
+
+{{- define "backstay.injector.secretName" -}}
+{{- $certificate := .Values.injector.certificate -}}
+{{- if ne $certificate.provider "existing" -}}
+{{- include "backstay.injector.name" . }}-tls
+{{- else if $certificate.existing.secret -}}
+{{- $certificate.existing.secret -}}
+{{- else -}}
+{{- fail "injector.certificate.provider is existing: name the Secret (tls.crt, tls.key) in injector.certificate.existing.secret" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The names under which the API server calls it. */}}
+{{- define "backstay.injector.hosts" -}}
+{{- $name := printf "%s.%s" (include "backstay.injector.name" .) .Release.Namespace -}}
+- {{ $name }}.svc
+- {{ $name }}.svc.cluster.local
+- {{ $name }}
+{{- end -}}
+
+{{/*
+The certificate that Helm makes, as JSON: ca, crt, key, in base64. Once made, it is kept: the Secret of the release that is
+there is asked first. A second call of this would make a second one: `injector.yaml` calls it for both who need it.
+*/}}
+{{- define "backstay.injector.certificate" -}}
+{{- $there := (lookup "v1" "Secret" .Release.Namespace (include "backstay.injector.secretName" .)).data | default dict -}}
+{{- if and (get $there "ca.crt") (get $there "tls.crt") (get $there "tls.key") -}}
+{{- dict "ca" (get $there "ca.crt") "crt" (get $there "tls.crt") "key" (get $there "tls.key") | toJson -}}
+{{- else -}}
+{{- $days := .Values.injector.certificate.days | int -}}
+{{- $hosts := include "backstay.injector.hosts" . | fromYamlArray -}}
+{{- $ca := genCA (printf "%s authority" (include "backstay.injector.name" .)) $days -}}
+{{- $made := genSignedCert (first $hosts | trunc 63) nil $hosts $days $ca -}}
+{{- dict "ca" (b64enc $ca.Cert) "crt" (b64enc $made.Cert) "key" (b64enc $made.Key) | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{/* settings.yaml: the fields of Installation (proxy/kubernetes/model.py). */}}
+{{- define "backstay.injector.settings" -}}
+{{- $secrets := list -}}
+{{- range .Values.imagePullSecrets -}}{{- $secrets = append $secrets .name -}}{{- end -}}
+image: {{ include "backstay.image" . | quote }}
+pull_policy: {{ .Values.image.pullPolicy }}
+pull_secrets: {{ toJson $secrets }}
+uid: 7070
+capture: {{ .Values.capture }}
+sidecar: {{ .Values.sidecar }}
+shims: {{ .Values.shims }}
+roots: {{ .Values.roots }}
+resources:
+  cpu_request: {{ include "backstay.quantity" .Values.resources.requests.cpu }}
+  memory_request: {{ include "backstay.quantity" .Values.resources.requests.memory }}
+  cpu_limit: {{ include "backstay.quantity" .Values.resources.limits.cpu }}
+  memory_limit: {{ include "backstay.quantity" .Values.resources.limits.memory }}
+scrape_annotations: {{ .Values.scrapeAnnotations }}
+exclude_ports: {{ .Values.exclude.ports | toJson }}
+exclude_networks: {{ .Values.exclude.networks | toJson }}
+{{- end -}}
+
+{{/* A quantity as text; Helm has made a float of a number. */}}
+{{- define "backstay.quantity" -}}
+{{- if kindIs "invalid" . -}}
+null
+{{- else if kindIs "string" . -}}
+{{- . | quote -}}
+{{- else if eq (float64 .) (floor .) -}}
+{{- int64 . | quote -}}
+{{- else -}}
+{{- toString . | quote -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What both webhooks have in common: scope, path, bundle. */}}
+{{- define "backstay.injector.hook" -}}
+{{- $injector := .scope.Values.injector -}}
+admissionReviewVersions: [v1]
+clientConfig:
+  service:
+    name: {{ include "backstay.injector.name" .scope }}
+    namespace: {{ .scope.Release.Namespace }}
+    port: 443
+    path: {{ .path }}
+  {{- with .bundle }}
+  caBundle: {{ . }}
+  {{- end }}
+failurePolicy: {{ $injector.failurePolicy }}
+matchPolicy: {{ $injector.matchPolicy }}
+reinvocationPolicy: {{ $injector.reinvocationPolicy }}
+sideEffects: None
+timeoutSeconds: {{ $injector.timeoutSeconds }}
+rules:
+  - apiGroups: [""]
+    apiVersions: [v1]
+    resources: [pods]
+    operations: [CREATE]
+    scope: Namespaced
+{{- end -}}
+
+{{/* A namespaceSelector whose matchExpressions may be gone on with. */}}
+{{- define "backstay.injector.namespaces" -}}
+{{- $namespaces := .Values.injector.namespaces -}}
+{{- $excluded := $namespaces.exclude -}}
+{{- if $namespaces.excludeRelease -}}{{- $excluded = append $excluded .Release.Namespace | uniq -}}{{- end -}}
+{{- with $namespaces.selector.matchLabels -}}
+matchLabels: {{- toYaml . | nindent 2 }}
+{{ end -}}
+matchExpressions:
+{{- with $excluded }}
+  - {key: kubernetes.io/metadata.name, operator: NotIn, values: {{ toJson . }}}
+{{- end }}
+{{- with $namespaces.selector.matchExpressions }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
