@@ -63,12 +63,13 @@ class Lingering:
     async def stay(self, limit: float) -> None:
         """Return once nobody needs Backstay any more, and in time for a drain within ``limit`` seconds."""
         until = self._clock.now() + limit - min(_DRAIN_SECONDS, limit / 2)
-        if self._look() or self.seen:
-            await self._while(self._look, until)
-        elif self._linger:
-            await self._while(self._disquiet(), until)
+        if self._look():
+            await self._while(self._look, until, "the agent to end")
+        elif self._linger and not self.seen:
+            await self._while(self._disquiet(), until, f"{self._linger:g} s without a call")
 
-    async def _while(self, needed: Callable[[], bool], until: float) -> None:
+    async def _while(self, needed: Callable[[], bool], until: float, what: str) -> None:
+        _log.info("lingering", extra={"until": what, "at_most": round(until - self._clock.now(), 3)})
         while needed() and self._clock.now() < until:
             await self._clock.sleep(_LOOK_SECONDS)
 
