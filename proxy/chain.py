@@ -131,12 +131,16 @@ class _Linker:
         return policies
 
     def _fallback(self, settings: FallbackSettings) -> Fallback:
-        rate_limit = self._policies.rate_limit
+        rate_limit, names = self._policies.rate_limit, {"api": self._api.name, "route": self._route}
+        count = {
+            kind: self._parts.registry.counter("backstay_fallbacks_total", **names, kind=kind)
+            for kind in ("stale", "api", "static", "none")
+        }
         return Fallback(
             self._parts.clock,
             settings,
             Classifier(self._policies.classify),
-            self._count_fallback,
+            lambda kind: count[kind].inc(),
             rate_limited=rate_limit is not None and rate_limit.fallback,
             elsewhere=self._elsewhere,
             declared_safe=self._declared_safe,
@@ -254,9 +258,6 @@ class _Linker:
             ).inc()
 
         return count
-
-    def _count_fallback(self, kind: str) -> None:
-        self._parts.registry.counter("backstay_fallbacks_total", api=self._api.name, route=self._route, kind=kind).inc()
 
     def _count_retry(self, reason: str, result: str) -> None:
         self._parts.registry.counter(
