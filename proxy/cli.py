@@ -1,4 +1,4 @@
-"""The command line: ``backstay run | health | check | explain | schema | demo | version``, and those around an agent.
+"""The command line: ``backstay run | health | check | explain | schema | demo | version``, and what is beside these.
 
 The entry point of the distribution and of ``python -m proxy``. Each command imports what it needs on its own,
 so that ``backstay version`` does not pay for a web server.
@@ -34,6 +34,7 @@ from proxy.command import (
     os_failure,
     present,
 )
+from proxy.kubernetes.commands import add_inject, add_injector
 
 if TYPE_CHECKING:
     from proxy.command import Commands
@@ -156,6 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         add_redirect,
         add_ca,
         add_prepare,
+        add_inject,
+        add_injector,
         _add_demo,
         _add_version,
     ):

@@ -1,6 +1,7 @@
 """The two HTTP services beside the data plane: metrics and health for everybody, status and control for the operator.
 
-``app`` makes both and serves them. It imports this module late: aiohttp's server comes with it, and costs 12 MB.
+``app`` makes both and serves them; ``kubernetes/injector.py`` serves a webhook likewise. They import this module late:
+aiohttp's server comes with it, and costs 12 MB.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
+import ssl
 from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import Any, Final, cast, get_args
@@ -30,6 +32,7 @@ _http_log = logging.getLogger("backstay.http")
 _LARGEST_BODY: Final = 4096  # bytes; what is sent here is one short object
 _KEEP_ALIVE: Final = 75.0  # seconds; above the usual scrape interval
 _SHUTDOWN: Final = 1.0  # second that answers in the making get
+_HANDSHAKE: Final = 10.0  # seconds for one of TLS
 _MOST_CONNECTIONS: Final = 64  # at once; what scrapes, probes and operates needs a few
 
 
@@ -162,39 +165,54 @@ class _Site(web.TCPSite):
     The metrics may be open to a whole cluster, and what they hold in file descriptors, calls of agents would lack.
     """
 
-    __slots__ = ("_address",)
+    __slots__ = ("_address", "_most", "_tls")
 
-    def __init__(self, runner: web.AppRunner, host: str, port: int) -> None:
+    def __init__(self, runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None, most: int) -> None:
         super().__init__(runner, host, port)
         self._address = (host, port)
+        self._tls = tls
+        self._most = most
 
     async def start(self) -> None:
         """See aiohttp: the same, less what we do not use, with another factory of protocols."""
         await web.BaseSite.start(self)
-        factory = partial(_newest, cast("web.Server", self._runner.server))
-        self._server = await asyncio.get_running_loop().create_server(factory, *self._address)
+        factory = partial(_newest, cast("web.Server", self._runner.server), self._most)
+        self._server = await asyncio.get_running_loop().create_server(
+            factory,
+            *self._address,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE,
+        )
 
 
-def _newest(server: web.Server) -> web.RequestHandler:
+def _newest(server: web.Server, most: int) -> web.RequestHandler:
     held = server.connections  # the oldest first
-    for handler in held[: max(len(held) + 1 - _MOST_CONNECTIONS, 0)]:
+    for handler in held[: max(len(held) + 1 - most, 0)]:
         if handler.transport is not None:
             handler.transport.abort()  # a close would wait for what it does not read
     return server()
 
 
-async def serve(app: web.Application, host: str, port: int) -> web.AppRunner:
+async def serve(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    connections: int = _MOST_CONNECTIONS,
+    grace: float = _SHUTDOWN,
+) -> web.AppRunner:
     """Serve ``app`` until ``cleanup()`` of what is returned; its ``addresses`` tell the port if ``port`` is 0.
 
-    Raises OSError.
+    ``connections`` are held at once; ``grace`` seconds are for answers in the making at the end. Raises OSError.
     """
     _http_log.addFilter(_is_worth_a_line)
     runner = web.AppRunner(
-        app, access_log=None, logger=_http_log, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=_SHUTDOWN
+        app, access_log=None, logger=_http_log, keepalive_timeout=_KEEP_ALIVE, shutdown_timeout=grace
     )
     await runner.setup()
     try:
-        await _Site(runner, host, port).start()
+        await _Site(runner, host, port, tls, connections).start()
     except OSError:
         await runner.cleanup()
         raise
