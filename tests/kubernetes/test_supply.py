@@ -99,7 +99,10 @@ def test_what_a_configuration_refers_to_is_not_looked_up(tmp_path: Path, monkeyp
     secret = tmp_path / "token"
     secret.write_text("top-secret")
     monkeypatch.setenv("OURS", "top-secret")
-    text = API.replace("a.test", "a.test/${env:OURS}") + f"tls_intercept: {{ca_dir: '/x${{file:{secret}}}'}}\n"
+    text = (
+        API.replace("https://a.test", "'https://a.test/${env:OURS}'")
+        + f"tls_intercept: {{ca_dir: '/x${{file:{secret}}}'}}\n"
+    )
     supply = from_config_map("ways", {"a.yaml": text})
     assert "top-secret" not in repr(supply)
 
@@ -108,7 +111,8 @@ def test_what_a_configuration_refers_to_need_not_be_there() -> None:
     """It is in the pod; a default is taken."""
     text = (
         "version: 1\nadmin_token: ${file:/secrets/admin}\nlisten: {agent: '127.0.0.1:${env:PORT:-7171}'}\n"
-        "apis: {a: {url: '${env:A}', upstream_proxy: '${env:B}', fallback: [{status: 200, body: '${api} $${ ${env:C}'}]}}\n"
+        "apis: {a: {url: '${env:A}', upstream_proxy: '${env:B}', "
+        "fallback: [{status: 200, body: '${api} $${x} ${env:C}'}]}}\n"
     )
     config = from_config_map("ways", {"a.yaml": text}).config
     assert config.listen.agent.port == 7171
