@@ -28,11 +28,15 @@ def equip(draft: Draft, agents: Iterable[Agent], maker: Maker) -> list[str]:
         if mount is not None:
             draft.append(*agent.path, "volumeMounts", value=mount)
         kept = _environment(draft, agent, ours)
-        if kept:
-            warnings.append(
-                f"container {agent.name} sets {', '.join(kept)} itself, and that stays: clients that read it may go "
-                "past Backstay, or not trust it; remove it there if they should be caught"
-            )
+        for what, names in (
+            ("go past Backstay", [name for name in kept if _is_proxy(name)]),
+            ("not trust it", [name for name in kept if not _is_proxy(name)]),
+        ):
+            if names:
+                warnings.append(
+                    f"container {agent.name} sets {', '.join(names)} itself, and that stays: clients that read it "
+                    f"may {what}; remove it there if their calls should be caught"
+                )
     return warnings
 
 
@@ -63,6 +67,10 @@ def _environment(draft: Draft, agent: Agent, ours: Sequence[Variable]) -> list[s
         elif _says(entry) != value:
             kept.append(entry["name"])
     return list(dict.fromkeys(kept))
+
+
+def _is_proxy(name: str) -> bool:
+    return name.upper().endswith("_PROXY")
 
 
 def _joined(variable: Variable, ours: str, theirs: str) -> str:
