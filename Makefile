@@ -8,10 +8,10 @@ PROFILE ?=
 TWICE := tests/core tests/policies tests/app tests/wire $(wildcard tests/test_*.py) tests/stores/test_ledger_memory.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-inside test-processes test-compiled test-clients lint bench conformance docs docs-check generated-docs chart-check image-check lock services clean distclean
+.PHONY: help run test test-inside test-processes test-compiled test-clients lint bench conformance docs docs-check generated-docs test-kubernetes image-check lock services clean distclean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 run: .venv/.stamp-demo ## two agents, one with Backstay: watch the difference (ARGS="--duration 30s")
 	@$(BIN)/backstay demo $(ARGS)
@@ -27,7 +27,7 @@ test-inside: COVER := $(BIN)/pytest -q -n 2 --cov --cov-report= --cov-fail-under
 test-inside: .venv/.stamp-test services
 	@$(BIN)/coverage erase
 	@$(COVER) $(if $(PROFILE),--hypothesis-profile=$(PROFILE)) $(TWICE)
-	@$(COVER) --cov-append $(TWICE:%=--ignore=%) --ignore=tests/e2e --ignore=tests/conformance
+	@$(COVER) --cov-append $(TWICE:%=--ignore=%) --ignore=tests/e2e --ignore=tests/conformance --ignore=tests/charts --ignore=tests/monitoring
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='proxy/core/*' --fail-under=100
 
@@ -55,21 +55,25 @@ conformance: .venv/.stamp-bench ## a suite for HTTP caches beside nginx, Varnish
 	@bench/setup.sh conformance
 	@$(BIN)/python -m bench.conformance.run $(ARGS)
 
-docs: generated-docs ## generate docs/configuration.md and docs/metrics.md
+docs: generated-docs ## generate docs/configuration.md, metrics.md and helm-values.md, and the schema of the chart's values
 	@mkdir -p docs
-	@cp .cache/docs/configuration.md .cache/docs/metrics.md docs/
+	@cp .cache/docs/*.md docs/
+	@cp .cache/docs/values.schema.json charts/backstay/
 
 docs-check: generated-docs ## the generated docs are what the code would generate
-	@diff -u docs/configuration.md .cache/docs/configuration.md && diff -u docs/metrics.md .cache/docs/metrics.md \
-	  || { echo "docs are stale: run 'make docs' and commit" >&2; exit 1; }
+	@stale=; cd .cache/docs && for page in *.md; do diff -u ../../docs/$$page $$page || stale=1; done; \
+	  diff -u ../../charts/backstay/values.schema.json values.schema.json || stale=1; \
+	  [ -z "$$stale" ] || { echo "docs are stale: run 'make docs' and commit" >&2; exit 1; }
 
 generated-docs: .venv/.stamp-demo
 	@mkdir -p .cache/docs
 	@$(BIN)/python -m proxy.config.reference > .cache/docs/configuration.md
 	@$(BIN)/python -m proxy.telemetry.reference > .cache/docs/metrics.md
+	@$(BIN)/python -m charts.generate.values_table > .cache/docs/helm-values.md
+	@$(BIN)/python -m charts.generate.schema > .cache/docs/values.schema.json
 
-chart-check: .cache/helm .venv/.stamp-demo ## lint and render the chart with a real helm
-	@scripts/chart-check.sh .cache/helm
+test-kubernetes: .venv/.stamp-test .cache/helm services ## the charts with a real helm; rules, dashboards and scrapes with a real Prometheus
+	@$(BIN)/pytest -q -n 2 tests/charts tests/monitoring
 
 image-check: .venv/.stamp-dev ## lint the Dockerfile
 	@$(BIN)/hadolint Dockerfile

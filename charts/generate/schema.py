@@ -18,7 +18,11 @@ Json: TypeAlias = dict[str, Any]
 _TEXT: Final[Json] = {"type": "string"}
 _YES_OR_NO: Final[Json] = {"type": "boolean"}
 _NAME: Final[Json] = {"type": "string", "pattern": "^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$"}
-_DURATION: Final[Json] = {"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h|d))*$"}
+_DURATION: Final[Json] = {"type": "string", "pattern": "^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"}  # as Go has it
+_INTERVAL: Final[Json] = {  # as Prometheus has it, or empty
+    "type": "string",
+    "pattern": "^([0-9]+y)?([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$",
+}
 _TEXTS: Final[Json] = {"type": "object", "additionalProperties": _TEXT}
 _OBJECT: Final[Json] = {"type": "object"}
 _OBJECTS: Final[Json] = {"type": "array", "items": _OBJECT}
@@ -92,8 +96,8 @@ _POD_MONITOR: Final = _group(
     annotations=_TEXTS,
     namespace=_NAME,
     namespaces=_list(_NAME),
-    interval=_DURATION,
-    scrapeTimeout=_DURATION,
+    interval=_INTERVAL,
+    scrapeTimeout=_INTERVAL,
     relabelings=_OBJECTS,
     metricRelabelings=_OBJECTS,
 )
@@ -186,8 +190,14 @@ def _draft_7(node: Any) -> Any:
         moved = {key: _draft_7(value) for key, value in node.items()}
         if isinstance(node.get("$ref"), str):
             moved["$ref"] = node["$ref"].replace("#/$defs/", "#/definitions/")
-        return moved
+        return _by_pattern(moved) if isinstance(node.get("propertyNames"), dict) else moved
     return node
+
+
+def _by_pattern(node: Json) -> Json:
+    """The same without `propertyNames`, of which Helm says the wrong path (4.3)."""
+    pattern = node.pop("propertyNames")["pattern"]
+    return {**node, "patternProperties": {pattern: node["additionalProperties"]}, "additionalProperties": False}
 
 
 if __name__ == "__main__":

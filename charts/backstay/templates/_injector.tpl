@@ -67,10 +67,10 @@ sidecar: {{ .Values.sidecar }}
 shims: {{ .Values.shims }}
 roots: {{ .Values.roots }}
 resources:
-  cpu_request: {{ include "backstay.quantity" .Values.resources.requests.cpu }}
-  memory_request: {{ include "backstay.quantity" .Values.resources.requests.memory }}
-  cpu_limit: {{ include "backstay.quantity" .Values.resources.limits.cpu }}
-  memory_limit: {{ include "backstay.quantity" .Values.resources.limits.memory }}
+  cpu_request: {{ include "backstay.quantity" (dig "requests" "cpu" nil .Values.resources) }}
+  memory_request: {{ include "backstay.quantity" (dig "requests" "memory" nil .Values.resources) }}
+  cpu_limit: {{ include "backstay.quantity" (dig "limits" "cpu" nil .Values.resources) }}
+  memory_limit: {{ include "backstay.quantity" (dig "limits" "memory" nil .Values.resources) }}
 scrape_annotations: {{ .Values.scrapeAnnotations }}
 exclude_ports: {{ .Values.exclude.ports | toJson }}
 exclude_networks: {{ .Values.exclude.networks | toJson }}

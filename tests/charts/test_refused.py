@@ -1,0 +1,89 @@
+"""What the chart refuses: unknown values and wrong ones by their path, what cannot be served by a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.helm import CASES, refusal, rendered
+
+APIS = {"config.apis": {"a": {"url": "https://a.example"}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"nonsense": 1}, "nonsense"),
+        ({"image.digest": "latest"}, "/image/digest"),
+        ({"image.repository": ""}, "/image/repository"),
+        ({"capture": "some"}, "/capture"),
+        ({"resources.limits.memory": "256 MB"}, "/resources/limits/memory"),
+        ({"resources.limits.disk": "1Gi"}, "/resources/limits"),
+        ({"exclude.ports": [0]}, "/exclude/ports/0"),
+        ({"terminationGracePeriodSeconds": 0}, "/terminationGracePeriodSeconds"),
+        ({"injector.replicas": 0}, "/injector/replicas"),
+        ({"injector.timeoutSeconds": 31}, "/injector/timeoutSeconds"),
+        ({"injector.failurePolicy": "Sometimes"}, "/injector/failurePolicy"),
+        ({"injector.certificate.provider": "self"}, "/injector/certificate/provider"),
+        ({"podMonitor.interval": "often"}, "/podMonitor/interval"),
+        ({"config.version": 2}, "/config/version"),
+        ({"config.nonsense": 1}, "/config"),
+        ({"config.drain.timeout": "30"}, "/config/drain/timeout"),
+        ({"config.apis": {"a": {"url": "ftp://a.example"}}}, "/config/apis/a/url"),
+        ({"config.apis": {"a": {"url": "https://a.example", "retry": {"attempt": 3}}}}, "/config/apis/a/retry"),
+        ({"config.apis": {"A B": {"url": "https://a.example"}}}, "/config/apis': additional properties 'A B'"),
+    ],
+)
+def test_the_schema_names_what_is_wrong(values: dict[str, Any], path: str) -> None:
+    """Nothing is ignored: each level has its keys, and no other."""
+    said = refusal(CASES[0], values)
+    assert "values don't meet the specifications of the schema" in said
+    assert path in said
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"config.apis": {}}, "config.apis is empty: name the APIs to protect"),
+        (
+            {**APIS, "configMap": {"create": False}},
+            "configMap.create is false and configMap.existing is empty",
+        ),
+        ({**APIS, "config.listen.metrics": "off"}, "config.listen.metrics is off: probes and Prometheus ask there"),
+        ({**APIS, "config.listen.metrics": False}, "config.listen.metrics is off: probes and Prometheus ask there"),
+        ({**APIS, "config.listen.metrics": "0.0.0.0:0"}, "config.listen.metrics has port 0"),
+        ({**APIS, "config.listen.metrics": "127.0.0.1:9464"}, "probes and Prometheus come from outside the pod"),
+        ({**APIS, "config.listen.agent": "127.0.0.1:0"}, "config.listen.agent has port 0"),
+        ({**APIS, "capture": "both"}, "config.listen.transparent is off: capture: both redirects connections there"),
+        (
+            {**APIS, "terminationGracePeriodSeconds": 34},
+            "too short for drain.timeout (30 s), after which calls are cut; write 35 or more, or nothing",
+        ),
+        (
+            {**APIS, "config.drain.timeout": "${env:DRAIN}"},
+            "say how long a pod may take to end in terminationGracePeriodSeconds",
+        ),
+        (
+            {**APIS, "injector.rbac.scope": "namespaces"},
+            "list those whose ConfigMaps pods may name in injector.rbac.namespaces",
+        ),
+        (
+            {**APIS, "injector.certificate.provider": "existing"},
+            "name the Secret (tls.crt, tls.key) in injector.certificate.existing.secret",
+        ),
+        (
+            {**APIS, "injector.certificate": {"provider": "existing", "existing": {"secret": "tls"}}},
+            "injector.certificate.existing.caBundle is empty, so the API server would not trust the injector",
+        ),
+    ],
+)
+def test_what_no_schema_can_compare_is_refused_in_a_sentence(values: dict[str, Any], sentence: str) -> None:
+    """It says what to write instead."""
+    assert sentence in refusal(values)
+
+
+@pytest.mark.parametrize("values", [{"global": {"imageRegistry": "x"}}, {"enabled": True}, {"resources": {}}])
+def test_what_charts_around_it_may_set_is_taken(values: dict[str, Any]) -> None:
+    """`global` is Helm's, `enabled` is the condition of a dependency."""
+    assert rendered(APIS, values)
