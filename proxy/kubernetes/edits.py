@@ -210,7 +210,7 @@ def _without_aliases(text: str) -> str:
 
 
 def _aliases(text: str) -> Iterator[tuple[int, int, Any]]:
-    """Where an alias stands, and what for: what had its anchor last."""
+    """Where an alias stands, and what for."""
     root = compose(text)
     nodes = {} if root is None else {node.start_mark.index: node for node in _nodes(root, set())}  # the innermost each
     anchors: dict[str, Any] = {}

@@ -124,7 +124,7 @@ def _yaml_documents(text: str, source: str) -> Iterator[_Document]:
 def _remedy(document: str) -> str:
     if "{{" in document:
         return "render the template first, as with `helm template`"
-    return "mend it there; `kubectl` would not take it either"
+    return "correct it there"
 
 
 # --- changing -------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 TAG: Final = "tag:yaml.org,2002:"
 DEEPEST: Final = 100
-_LARGEST: Final = 2_000_000  # values in one document, aliases written out
+_MOST_AGAIN: Final = 100_000  # values in one document that aliases repeat
 _WIDE: Final = 1 << 30  # columns: no line is folded
 _AMBIGUOUS: Final = re.compile(r"[yYnN]|[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|0o[0-7]+")
 """Text by PyYAML's reading, and not by all others'."""
@@ -59,10 +59,12 @@ class _Reader:
     """Nodes to values, as long as they are not too many."""
 
     def __init__(self) -> None:
-        self._left = _LARGEST
+        self._seen: set[Node] = set()
+        self._left = _MOST_AGAIN
 
     def value(self, node: Node, depth: int = 0) -> Any:
-        self._left -= 1
+        self._left -= node in self._seen
+        self._seen.add(node)
         if depth > DEEPEST or self._left < 0:
             raise ComposerError(None, None, "this is too deep or too much for a manifest", node.start_mark)
         if isinstance(node, MappingNode):
@@ -125,6 +127,11 @@ class _Dumper(yaml.SafeDumper):
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002 -- PyYAML's
         super().increase_indent(flow, indentless and not self.indented)
+
+    def choose_scalar_style(self) -> str:
+        style = str(super().choose_scalar_style())
+        text = self.analysis.scalar if self.analysis else ""
+        return '"' if style == "'" and '"' not in text else style
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 -- PyYAML's
         return True
