@@ -181,6 +181,8 @@ def _end(node: Node) -> int:
 
 def _aligned(old: list[Any], new: list[Any]) -> list[int | None] | None:
     """For each of ``new`` which of ``old`` it is, if all of these are there in their order."""
+    if len(old) == len(new):
+        return list(range(len(old)))
     ways: list[int | None] = []
     taken = 0
     for each in new:

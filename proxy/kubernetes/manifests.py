@@ -164,8 +164,8 @@ def _with(value: Any, path: Path, pod: Any) -> Any:
 def _as_json(text: str, wanted: Any) -> str:
     found = _INDENTATION.search(text.replace("\r\n", "\n"))
     body = json.dumps(wanted, indent=len(found[1]) if found else None, ensure_ascii=False)
-    stripped = text.rstrip()
-    return text[: len(text) - len(text.lstrip("\ufeff \t\r\n"))] + body + (text[len(stripped) :] or "\n")
+    before = len(text) - len(text.lstrip("\ufeff \t\r\n"))
+    return text[:before] + body + text[len(text.rstrip()) :]
 
 
 def _as_yaml(text: str, wanted: Any) -> str:

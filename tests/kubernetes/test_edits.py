@@ -37,7 +37,8 @@ def edited(text: str, **changes: Any) -> str:
         ("a: |\n  x\n\nb: 1\n", {"a": 5}, "a: 5\nb: 1\n"),
         ("a: |+\n  x\n\n", {"b": 1}, "a: |+\n  x\n\nb: 1\n"),
         ("a: [1]\n", {"a": [2]}, "a: [2]\n"),
-        ("a:\n- 1  # one\n- 2\nb: 1\n", {"a": [2, 1]}, "a:\n- 2\n- 1\nb: 1\n"),  # no edit: written anew
+        ("a:\n- 1  # one\n- 2\nb: 1\n", {"a": [3, 2]}, "a:\n- 3  # one\n- 2\nb: 1\n"),
+        ("a:\n- 1  # one\n- 2\nb: 1\n", {"a": [3]}, "a:\n- 3\nb: 1\n"),  # less than before: written anew
         ("---\na: 1\n...\n", {"b": 2}, "---\na: 1\nb: 2\n...\n"),
     ],
 )
