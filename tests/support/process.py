@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, ClassVar, Final, TypeVar
 
 import httpx
 import yaml
@@ -86,6 +86,8 @@ def command(*arguments: str | Path, env: Mapping[str, str] | None = None) -> sub
 class Sidecar:
     """``python -m proxy run FILE`` on free ports, with its log, metrics and admin API."""
 
+    verb: ClassVar[str] = "run"
+
     def __init__(
         self, folder: Path, *files: Path, command: Sequence[str] = COMMAND, options: Sequence[str] = ()
     ) -> None:
@@ -107,7 +109,7 @@ class Sidecar:
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
         self._process = process = subprocess.Popen(
-            [*self.command, "run", *map(str, self.files), *self.options],
+            [*self.command, self.verb, *map(str, self.files), *self.options],
             cwd=ROOT,
             env={**os.environ, "TMPDIR": str(temporary)},
             stdout=subprocess.PIPE,
