@@ -74,6 +74,7 @@ class Webhook:
     async def _prepare(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = "backstay"  # and not the versions of Python and aiohttp
         if self.is_ending:
+            response.headers["Connection"] = "close"
             response.force_close()
 
     def _counted(
