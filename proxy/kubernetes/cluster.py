@@ -106,8 +106,8 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
 
 def _texts(body: bytes) -> dict[str, str]:
     document = _json(body)
-    data = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(data or {}, dict):
+    data = document.get("data") if isinstance(document, dict) else ()
+    if data is not None and not isinstance(data, dict):
         raise Unreadable("the API server answered with something else than a ConfigMap")
     return {str(key): text for key, text in (data or {}).items() if isinstance(text, str)}
 
