@@ -48,9 +48,9 @@ def rendered(*values: Path | Mapping[str, Any], chart: Path = BACKSTAY, release:
     return [_object(part) for part in re.split(r"^---\n", done.stdout, flags=re.MULTILINE) if _SOURCE.search(part)]
 
 
-def refusal(*values: Path | Mapping[str, Any], chart: Path = BACKSTAY) -> str:
+def refusal(*values: Path | Mapping[str, Any], chart: Path = BACKSTAY, kubernetes: str = "1.29") -> str:
     """What helm says of values that it has to refuse, in one line."""
-    done = _template(*values, chart=chart, release="backstay")
+    done = _template(*values, chart=chart, release="backstay", kubernetes=kubernetes)
     assert done.returncode != 0, done.stdout
     return " ".join(done.stderr.split())
 
@@ -61,11 +61,13 @@ def one(objects: list[Object], kind: str, name: str) -> Object:
     return found
 
 
-def _template(*values: Path | Mapping[str, Any], chart: Path, release: str) -> subprocess.CompletedProcess[str]:
+def _template(
+    *values: Path | Mapping[str, Any], chart: Path, release: str, kubernetes: str = "1.29"
+) -> subprocess.CompletedProcess[str]:
     given: list[str | Path] = []
     for each in values:
         given += ["--values", each] if isinstance(each, Path) else _as_json(each)
-    return _once("template", release, chart, "--namespace", "prod", "--kube-version", "1.29", *given)
+    return _once("template", release, chart, "--namespace", "prod", "--kube-version", kubernetes, *given)
 
 
 @cache

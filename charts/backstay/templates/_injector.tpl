@@ -67,26 +67,14 @@ sidecar: {{ .Values.sidecar }}
 shims: {{ .Values.shims }}
 roots: {{ .Values.roots }}
 resources:
-  cpu_request: {{ include "backstay.quantity" (dig "requests" "cpu" nil .Values.resources) }}
-  memory_request: {{ include "backstay.quantity" (dig "requests" "memory" nil .Values.resources) }}
-  cpu_limit: {{ include "backstay.quantity" (dig "limits" "cpu" nil .Values.resources) }}
-  memory_limit: {{ include "backstay.quantity" (dig "limits" "memory" nil .Values.resources) }}
+  {{- range $kind, $field := dict "requests" "request" "limits" "limit" }}
+  {{- range $of := list "cpu" "memory" }}
+  {{ $of }}_{{ $field }}: {{ include "backstay.quantity" (dig $kind $of nil $.Values.resources) | default nil | toJson }}
+  {{- end }}
+  {{- end }}
 scrape_annotations: {{ .Values.scrapeAnnotations }}
 exclude_ports: {{ .Values.exclude.ports | toJson }}
 exclude_networks: {{ .Values.exclude.networks | toJson }}
-{{- end -}}
-
-{{/* A quantity as text; Helm has made a float of a number. */}}
-{{- define "backstay.quantity" -}}
-{{- if kindIs "invalid" . -}}
-null
-{{- else if kindIs "string" . -}}
-{{- . | quote -}}
-{{- else if eq (float64 .) (floor .) -}}
-{{- int64 . | quote -}}
-{{- else -}}
-{{- toString . | quote -}}
-{{- end -}}
 {{- end -}}
 
 {{/* What both webhooks have in common: scope, path, bundle. */}}

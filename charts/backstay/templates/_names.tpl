@@ -70,3 +70,12 @@ prometheus.io/port: {{ include "backstay.metricsPort" . | quote }}
 prometheus.io/path: /metrics
 {{- end }}
 {{- end -}}
+
+{{/* A quantity as text; Helm holds numbers as floats. Nothing, if it is not set. */}}
+{{- define "backstay.quantity" -}}
+{{- if kindIs "string" . -}}
+{{- . -}}
+{{- else if not (kindIs "invalid" .) -}}
+{{- eq (float64 .) (floor .) | ternary (int64 . | toString) (toString .) -}}
+{{- end -}}
+{{- end -}}

@@ -41,14 +41,13 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
   args: [prepare, /etc/backstay
     {{- if $roots }}, --tools, /var/run/backstay/tools{{ end }}
     {{- if .Values.shims }}, --shims, {{ include "backstay.shimsDir" . | quote }}{{ end }}]
+  {{- include "backstay.environment" . | nindent 2 }}
   volumeMounts:
-    - {name: backstay-config, mountPath: /etc/backstay, readOnly: true}
+    {{- include "backstay.read" . | nindent 4 }}
     {{- if $roots }}
     - {name: backstay-tools, mountPath: /var/run/backstay/tools}
     {{- end }}
-    {{- if .Values.shims }}
     - {name: backstay-trust, mountPath: {{ $trust | quote }}}
-    {{- end }}
 {{- end }}
 {{- if $roots }}
 {{- range $number, $agent := .Values.agentImages }}
@@ -57,9 +56,9 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
   {{- with $agent.pullPolicy }}
   imagePullPolicy: {{ . }}
   {{- end }}
-  # Go's list of where systems keep their roots. It never fails, and needs nothing of the image but a root file system.
-  command: [/var/run/backstay/tools/busybox, sh, -c, {{ include "backstay.copyRoots" (dict "place" (printf "%s/roots" $trust) "number" (add1 $number)) | quote }}]
-  resources: {{- toYaml $.Values.resources | nindent 4 }}
+  # It never fails, and needs nothing of the image but its file system.
+  command: [/var/run/backstay/tools/busybox, sh, -c, {{ include "backstay.copyRoots" (printf "%s/roots/%d.pem" $trust (add1 $number)) | quote }}]
+  resources: {{ include "backstay.resources" $ }}
   securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
   volumeMounts:
     - {name: backstay-tools, mountPath: /var/run/backstay/tools, readOnly: true}
@@ -70,8 +69,9 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
 - name: backstay-ca
   {{- include "backstay.ours" . | nindent 2 }}
   args: [ca, /etc/backstay]
+  {{- include "backstay.environment" . | nindent 2 }}
   volumeMounts:
-    - {name: backstay-config, mountPath: /etc/backstay, readOnly: true}
+    {{- include "backstay.read" . | nindent 4 }}
     - {name: backstay-state, mountPath: /var/lib/backstay}
     - {name: backstay-ca, mountPath: {{ include "backstay.caDir" . | quote }}}
     - {name: backstay-trust, mountPath: {{ $trust | quote }}}
@@ -93,38 +93,68 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
 {{- and (eq (include "backstay.intercepts" .) "true") (eq .Values.roots "agent") (not (empty .Values.agentImages)) -}}
 {{- end -}}
 
+{{/* A shell's words; `.` is the file to copy to. The list is Go's, of where systems keep their roots. */}}
 {{- define "backstay.copyRoots" -}}
 {{- $files := list "/etc/ssl/certs/ca-certificates.crt" "/etc/pki/tls/certs/ca-bundle.crt" "/etc/ssl/ca-bundle.pem" "/etc/pki/tls/cacert.pem" "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem" "/etc/ssl/cert.pem" -}}
-b=/var/run/backstay/tools/busybox; $b mkdir -p -m 1777 {{ .place }}; for f in {{ join " " $files }}; do if [ -s "$f" ]; then {{/**/ -}}
-$b cp -L "$f" {{ .place }}/{{ .number }}.pem && $b chmod 0644 {{ .place }}/{{ .number }}.pem; break; fi; done; exit 0
+{{- $to := regexMatch "[^A-Za-z0-9_@%+=:,./-]" . | ternary (printf "'%s'" (replace "'" "'\"'\"'" .)) . -}}
+b=/var/run/backstay/tools/busybox; to={{ $to }}; for from in {{ join " " $files }}; do {{/**/ -}}
+if [ -s "$from" ]; then $b cp -L "$from" "$to"; $b chmod 0644 "$to"; break; fi; done; exit 0
 {{- end -}}
 
 {{/* Of every container of our image. */}}
 {{- define "backstay.ours" -}}
 image: {{ include "backstay.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
-resources: {{- toYaml .Values.resources | nindent 2 }}
+resources: {{ include "backstay.resources" . }}
 securityContext: {{- include "backstay.securityContext" . | nindent 2 }}
 {{- end -}}
 
-{{/* Of the sidecar in either form. */}}
-{{- define "backstay.served" -}}
-{{ include "backstay.ours" . }}
+{{/* In JSON. */}}
+{{- define "backstay.resources" -}}
+{{- $found := dict -}}
+{{- range $kind, $amounts := .Values.resources -}}
+{{- $given := dict -}}
+{{- range $of, $amount := $amounts -}}
+{{- with include "backstay.quantity" $amount -}}{{- $_ := set $given $of . -}}{{- end -}}
+{{- end -}}
+{{- if $given -}}{{- $_ := set $found $kind $given -}}{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* Of what reads the configuration, which may refer to variables and secrets. */}}
+{{- define "backstay.environment" -}}
 {{- with .Values.env }}
 env: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.envFrom }}
 envFrom: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{- define "backstay.read" -}}
+# The folder, not the file: a changed ConfigMap arrives as a new symlink in it, and is reloaded.
+- {name: backstay-config, mountPath: /etc/backstay, readOnly: true}
+{{- if .Values.secret.existing }}
+- {name: backstay-secret, mountPath: /secrets, readOnly: true}
+{{- end }}
+{{- with .Values.volumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Of the sidecar in either form. */}}
+{{- define "backstay.served" -}}
+{{ include "backstay.ours" . }}
+{{- include "backstay.environment" . }}
 ports:
-  - {name: bs-agent, containerPort: {{ include "backstay.agentPort" . }}, protocol: TCP}
-  - {name: bs-metrics, containerPort: {{ include "backstay.metricsPort" . }}, protocol: TCP}
+  - {name: bs-agent, containerPort: {{ include "backstay.agentPort" . }}}
+  - {name: bs-metrics, containerPort: {{ include "backstay.metricsPort" . }}}
 startupProbe: {httpGet: {path: /readyz, port: bs-metrics}, periodSeconds: 1, failureThreshold: 60}
-livenessProbe: {httpGet: {path: /healthz, port: bs-metrics}, periodSeconds: 10, failureThreshold: 3}
-readinessProbe: {httpGet: {path: /readyz, port: bs-metrics}, periodSeconds: 5}
+livenessProbe: {httpGet: {path: /healthz, port: bs-metrics}, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3}
+readinessProbe: {httpGet: {path: /readyz, port: bs-metrics}, periodSeconds: 5, timeoutSeconds: 3}
 volumeMounts:
-  # The folder, not the file: a changed ConfigMap arrives as a new symlink in it, and is reloaded.
-  - {name: backstay-config, mountPath: /etc/backstay, readOnly: true}
+  {{- include "backstay.read" . | nindent 2 }}
   - {name: backstay-state, mountPath: /var/lib/backstay}
   - {name: backstay-tmp, mountPath: /tmp}
   {{- if eq (include "backstay.intercepts" .) "true" }}
@@ -132,12 +162,6 @@ volumeMounts:
   {{- end }}
   {{- if eq (include "backstay.hasTrust" .) "true" }}
   - {name: backstay-trust, mountPath: {{ include "backstay.trustDir" . | quote }}}
-  {{- end }}
-  {{- if .Values.secret.existing }}
-  - {name: backstay-secret, mountPath: /secrets, readOnly: true}
-  {{- end }}
-  {{- with .Values.volumeMounts }}
-  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 
