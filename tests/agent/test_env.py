@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from proxy.agent.env import NoAddress, Place, render, variables
+from proxy.agent.env import NoAddress, Place, kubernetes_value, render, trust_variables, variables
 from proxy.agent.variable import FORMATS, Format, Variable
 from proxy.config.settings import Address, Api, Config, Listen, TlsIntercept
 from proxy.core.egress import EgressSettings
@@ -242,3 +242,31 @@ def test_kubernetes_gets_entries_of_env() -> None:
     assert entries["NO_PROXY"].endswith(".cluster.local,$(KUBERNETES_SERVICE_HOST)")
     assert entries["SSL_CERT_FILE"] == "/run/trust/ca-bundle.crt"
     assert json.dumps(entries)
+
+
+# --- for an agent that is redirected ------------------------------------------------------------------
+
+
+def test_a_redirected_agent_is_told_whom_to_trust_and_of_no_proxy() -> None:
+    """It would ask the proxy for what is private, and be refused."""
+    told = values(INTERCEPTING)
+    trust = {variable.name: variable.value for variable in trust_variables(INTERCEPTING)}
+    assert {name: told[name] for name in (*REPLACING, "NODE_EXTRA_CA_CERTS", "DENO_CERT")}.items() <= trust.items()
+    assert not [name for name in trust if name.upper().endswith("PROXY")]
+    assert trust["JAVA_TOOL_OPTIONS"] == "-Djavax.net.ssl.trustStore=/run/trust/ca-bundle.p12"
+
+
+def test_without_interception_a_redirected_agent_is_told_nothing() -> None:
+    """Its calls pass as they are."""
+    assert trust_variables(PLAIN) == []
+
+
+def test_a_redirected_agent_loads_the_shims_that_there_are() -> None:
+    """Some clients trust only a list of their own."""
+    told = [variable.name for variable in trust_variables(PLAIN, Place(shims=Path("/shims")))]
+    assert told == ["PYTHONPATH", "NODE_OPTIONS"]
+
+
+def test_a_value_for_the_kubelet_keeps_what_only_looks_like_a_reference() -> None:
+    """``$$(`` is a ``$(`` that stays."""
+    assert kubernetes_value(Variable("X", "$(Y)", "")) == "$$(Y)"
