@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from proxy.config.settings import Config
+if TYPE_CHECKING:
+    from proxy.config.settings import Config  # the parser of the command line reads the words below, and no settings
 
 PREFIX: Final = "backstay.dev/"
 """Of every annotation and label of ours."""
