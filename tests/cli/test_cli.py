@@ -15,6 +15,7 @@ import pytest
 
 from proxy import __version__
 from proxy.cli import main
+from tests.support.process import closed_port
 
 GOOD = """\
 version: 1
@@ -153,7 +154,8 @@ def test_wrong_usage_is_2(argv: Sequence[str], capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "check", "explain", "schema", "env", "doctor", "redirect", "ca", "demo", "version"]
+    "command",
+    ["run", "health", "check", "explain", "schema", "env", "doctor", "redirect", "ca", "prepare", "demo", "version"],
 )
 def test_help_of_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """People copy examples."""
@@ -169,6 +171,17 @@ def test_version_does_not_import_what_it_does_not_need() -> None:
     loaded = python("-c", code).stdout
     for heavy in ("aiohttp", "pydantic", "uvloop", "asyncio", "yaml"):
         assert f"'{heavy}'" not in loaded
+
+
+def test_health_says_what_is_wrong_and_imports_little() -> None:
+    """A probe is run every few seconds, for as long as there is a pod."""
+    code = "import sys; from proxy.cli import main; print(main(sys.argv[1:]), *(repr(m) for m in sys.modules))"
+    with closed_port() as port:
+        done = python("-c", code, "health", "--at", f"127.0.0.1:{port}")
+    assert done.stderr == f"backstay: http://127.0.0.1:{port}/healthz does not answer: Connection refused\n"
+    assert done.stdout.split()[0] == "1"
+    for heavy in ("aiohttp", "pydantic", "asyncio", "yaml", "ssl", "http.client", "proxy.config.settings"):
+        assert repr(heavy) not in done.stdout.split()
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

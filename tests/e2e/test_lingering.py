@@ -9,7 +9,7 @@ import httpx
 from tests.e2e.conftest import Start
 from tests.support.ledger import Bank, Gate, delays, pay, payment, replayed
 from tests.support.load import Load
-from tests.support.process import PATIENCE, document, wait_until
+from tests.support.process import PATIENCE, command, document, wait_until
 from tests.support.vendor import Vendor
 
 
@@ -28,14 +28,30 @@ def test_an_agent_that_goes_on_is_served_as_ever(start: Start, vendor: Vendor) -
     assert sidecar.wait_log("stopped")["cut"] == 0
 
 
+def test_its_health_is_asked_from_beside_it(start: Start, vendor: Vendor) -> None:
+    """By a command, in images without curl: ready, then only alive, then gone."""
+    sidecar = start(document({"shop": {"url": vendor.url}}), "--linger", "30")
+    where = ("--at", f"127.0.0.1:{sidecar.ports['metrics']}")
+    ready = command("health", "--ready", "--wait", "20", *where)
+    assert (ready.returncode, ready.stdout) == (0, "ready\n")
+    sidecar.terminate()
+    sidecar.wait_log("lingering")
+    unready = command("health", "--ready", *where)
+    assert (unready.returncode, unready.stderr.rpartition("/")[2]) == (1, "readyz answers 503\n")
+    assert command("health", *where).stdout == "alive\n"
+    sidecar.stop()
+    assert command("health", *where).returncode == 1
+
+
 def test_an_agent_without_end_is_told_to_leave_in_time(start: Start, vendor: Vendor) -> None:
-    """drain.timeout holds for both: a part of it is left for the drain, in which no call is lost either."""
+    """drain.timeout holds for both: a part of it is left for the drain, and every call that was taken is answered."""
     sidecar = start(document({"shop": {"url": vendor.url}}, drain={"timeout": "2s"}), "--linger", "30")
     with Load("127.0.0.1", sidecar.ports["agent"], "/shop/echo") as load:
         sidecar.terminate()
         assert sidecar.wait() == 0
     assert load.told_to_close > 0
-    assert (load.lost, set(load.answers)) == ([], {200})
+    assert set(load.answers) == {200}
+    assert len(vendor.calls) == load.total
     assert 0.5 < sidecar.wait_log("draining")["timeout"] <= 1.0
     assert sidecar.wait_log("stopped")["cut"] == 0
 
