@@ -65,6 +65,13 @@ async def test_it_leads_to_its_api_alone(door: BoundDoor) -> None:
         door.route(request(b"second.test"))
 
 
+async def test_its_requests_are_counted_as_begun(listener: Listener, door: BoundDoor) -> None:
+    """As those of any other connection: a process that lingers waits for them."""
+    before = listener.begun
+    door.route(request(b"api.test"))
+    assert listener.begun == before + 1
+
+
 async def test_it_leads_nowhere_else(listener: Listener, door: BoundDoor) -> None:
     """Not even by a tunnel to the api itself."""
     with pytest.raises(Unsupported):

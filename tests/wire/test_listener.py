@@ -38,6 +38,18 @@ async def test_counts(wire: Wire) -> None:
     await until(lambda: listener.connections == 0)
 
 
+async def test_what_has_begun_is_counted_for_good(wire: Wire) -> None:
+    """Connections, and requests on those that are kept: who looks now and then can tell that there was a call."""
+    agent = await wire.start(OK)
+    listener = wire.stack.listener
+    await until(lambda: listener.connections == 1)
+    counts = [listener.begun]
+    for _ in range(2):
+        await agent.ask(GET)
+        counts.append(listener.begun)
+    assert counts == [1, 2, 3]
+
+
 @pytest.mark.virtual_time
 async def test_drain_waits_for_what_is_under_way(wire: Wire) -> None:
     """The listener stays open; answers say close; nothing is cut; then it ends at once."""
