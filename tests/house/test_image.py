@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.agent.commands import _BUSYBOX
+from proxy.kubernetes.settings import defaults
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -51,6 +54,26 @@ def test_runs_as_a_numeric_user_that_is_not_root() -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
 
 
+def test_is_the_user_that_redirection_exempts_and_injection_sets() -> None:
+    """Image, injection and files agree on one number, which agents do not have: 65532 is that of distroless images."""
+    uid = str(defaults("backstay").uid)
+    commands = " ".join(rest for word, rest in last_stage() if word == "RUN")
+    assert dict(last_stage())["USER"] == f"{uid}:{uid}"
+    assert set(re.findall(r"-[og] (\d+)", commands)) == {uid}
+
+
+def test_tells_its_health_without_a_shell() -> None:
+    """There is no curl, and a HEALTHCHECK of one string would need a shell."""
+    _, _, command = dict(last_stage())["HEALTHCHECK"].partition("CMD ")
+    assert json.loads(command) == ["backstay", "health"]
+
+
+def test_has_the_shell_that_foreign_images_may_lack_where_prepare_looks_for_it() -> None:
+    """`backstay prepare` copies one file, for init containers of images from scratch."""
+    copies = [rest.split() for word, rest in last_stage() if word == "COPY"]
+    assert ["--from=build", "/bin/busybox", str(_BUSYBOX)] in copies
+
+
 def test_the_last_stage_installs_nothing_but_nft() -> None:
     """Build tools stay in the first stage; `backstay redirect` needs one program that Python has not."""
     commands = " ".join(rest for word, rest in last_stage() if word == "RUN")
@@ -62,7 +85,7 @@ def test_starts_the_command_that_the_distribution_installs() -> None:
     """ENTRYPOINT names the script of pyproject.toml, and CMD the folder that the chart mounts."""
     stage = dict(last_stage())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    container = (ROOT / "charts/backstay/templates/_helpers.tpl").read_text()
+    container = (ROOT / "charts/backstay/templates/_sidecar.tpl").read_text()
     assert json.loads(stage["ENTRYPOINT"]) == list(project["scripts"])
     assert json.loads(stage["CMD"]) == ["run", "/etc/backstay"]
     assert "mountPath: /etc/backstay," in container
