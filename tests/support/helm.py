@@ -26,7 +26,7 @@ CASES: Final = sorted((BACKSTAY / "ci").glob("*-values.yaml"))
 GOLDEN: Final = ROOT / "tests" / "charts" / "golden"
 OF_OTHERS: Final = ("prometheusrule.yaml", "dashboard.yaml")
 """Templates that show files of the chart; these have tests of their own (tests/monitoring)."""
-_HELM: Final = ROOT / ".cache" / "helm"
+HELM: Final = ROOT / ".cache" / "helm"
 _SOURCE: Final = re.compile(r"^# Source: (\S+)$", re.MULTILINE)
 
 Object = dict[str, Any]
@@ -34,11 +34,11 @@ Object = dict[str, Any]
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run it, whatever becomes of it."""
-    if not _HELM.exists():
+    if not HELM.exists():
         raise FileNotFoundError(
-            f"{_HELM} is not there: run `make .cache/helm`, or these tests by `make test-kubernetes`"
+            f"{HELM} is not there: run `make .cache/helm`, or these tests by `make test-kubernetes`"
         )
-    return subprocess.run([_HELM, *arguments], capture_output=True, text=True, check=False, timeout=50)
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True, check=False, timeout=50)
 
 
 def rendered(*values: Path | Mapping[str, Any], chart: Path = BACKSTAY, release: str = "backstay") -> list[Object]:

@@ -1,0 +1,100 @@
+"""What `helm test` runs proves what it says: with the variables of its pod the doctor is content, without them not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.helm import CASES, Object, one, rendered
+from tests.support.process import COMMAND, PATIENCE, ROOT, Sidecar
+
+CASE = next(case for case in CASES if case.name.startswith("minimal"))
+
+
+def free_ports(count: int) -> list[int]:
+    """Of which nobody else knows; a rendered configuration has to name its own."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
+
+
+def a_release(folder: Path) -> list[Object]:
+    """On this machine, where it may neither write to /var nor take port 7070."""
+    agent, metrics = free_ports(2)
+    listen = {"agent": f"127.0.0.1:{agent}", "metrics": f"0.0.0.0:{metrics}", "admin": "off"}
+    intercept = {"ca_dir": f"{folder}/ca", "trust_dir": f"{folder}/trust"}
+    return rendered(CASE, {"config.listen": listen, "config.tls_intercept": intercept})
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Iterator[list[Object]]:
+    objects = a_release(tmp_path)
+    file = tmp_path / "backstay.yaml"
+    file.write_text(one(objects, "ConfigMap", "backstay")["data"]["backstay.yaml"])
+    sidecar = Sidecar(tmp_path, file)
+    try:
+        sidecar.start()
+        yield objects
+    finally:
+        sidecar.stop()
+
+
+def doctor(pod: Object, env: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """The pod's own command, with `/etc/backstay` where the configuration is here."""
+    (container,) = pod["spec"]["containers"]
+    arguments = [argument.replace("/etc/backstay", f"{folder}/backstay.yaml") for argument in container["args"]]
+    environ = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
+    command = [*COMMAND, *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env={**environ, **env}, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+
+def env_of(pod: Object) -> dict[str, Any]:
+    (container,) = pod["spec"]["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
+def test_it_passes_where_calls_are_caught_and_fails_where_not(release: list[Object], tmp_path: Path) -> None:
+    """Whatever a vendor does: none is called."""
+    pod = one(release, "Pod", "backstay-test-traffic")
+    caught = doctor(pod, env_of(pod), tmp_path)
+    assert caught.returncode == 0, caught.stdout
+    assert "https_proxy: caught, and signed for by our authority" in caught.stdout
+    missed = doctor(pod, {}, tmp_path)
+    assert missed.returncode == 1, missed.stdout
+
+
+def test_the_injected_pod_fails_without_injection(tmp_path: Path) -> None:
+    """Its configuration comes with the sidecar; of an annotation that is not there, the kubelet makes an empty file."""
+    pod = one(rendered(CASE), "Pod", "backstay-test-injected")
+    (container,) = pod["spec"]["containers"]
+    (tmp_path / "backstay.yaml").write_text("")
+    arguments = [argument.replace("/check", str(tmp_path)) for argument in container["args"]]
+    done = subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert str(tmp_path) in done.stderr
+
+
+@pytest.mark.parametrize("name", ["backstay-test-traffic", "backstay-test-injected"])
+def test_both_are_tests_of_helm_and_leave_nothing(name: str) -> None:
+    """They are made by `helm test` alone, end by themselves, and go away."""
+    pod = one(rendered(CASE), "Pod", name)
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert "hook-succeeded" in pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    assert pod["spec"]["restartPolicy"] == "Never"
+
+
+def test_no_sidecar_of_a_test_is_a_plain_container() -> None:
+    """Such a pod would not end: nobody tells its sidecar to."""
+    pod = one(rendered(CASE, {"sidecar": "container"}), "Pod", "backstay-test-traffic")
+    assert [each["name"] for each in pod["spec"]["containers"]] == ["doctor"]
+    assert pod["spec"]["initContainers"][-1]["restartPolicy"] == "Always"
