@@ -16,6 +16,7 @@ from proxy.kubernetes.containers import Maker
 from proxy.kubernetes.draft import Draft
 from proxy.kubernetes.pods import Agent
 
+_LISTED: Final = 3
 _NO_PROXY: Final = "NO_PROXY"
 
 
@@ -34,7 +35,7 @@ def equip(draft: Draft, agents: Iterable[Agent], maker: Maker) -> list[str]:
         ):
             if names:
                 warnings.append(
-                    f"container {agent.name} sets {', '.join(names)} itself, and that stays: clients that read it "
+                    f"container {agent.name} sets {_listed(names)} itself, and that stays: clients that read it "
                     f"may {what}; remove it there if their calls should be caught"
                 )
     return warnings
@@ -67,6 +68,11 @@ def _environment(draft: Draft, agent: Agent, ours: Sequence[Variable]) -> list[s
         elif _says(entry) != value:
             kept.append(entry["name"])
     return list(dict.fromkeys(kept))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of them: the API server cuts a warning after 256 characters."""
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def _is_proxy(name: str) -> bool:

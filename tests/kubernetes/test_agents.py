@@ -135,6 +135,15 @@ def test_trust_of_the_agents_own_stays_and_is_told(entry: dict[str, Any]) -> Non
     assert "may not trust it" in warnings(pod)
 
 
+def test_an_agent_that_keeps_much_is_told_in_a_line() -> None:
+    """The API server cuts it off after 256 characters, and the remedy is at its end."""
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO")
+    pod = own(*({"name": name, "value": "/corp.pem"} for name in names))
+    said = warnings(pod)
+    assert "sets SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and 2 more itself" in said
+    assert len(said) < 240
+
+
 def test_an_agent_that_says_the_same_is_not_told() -> None:
     """A chart may have placed the variables already."""
     pod = own({"name": "HTTPS_PROXY", "value": PROXY}, {"name": "SSL_CERT_FILE", "value": BUNDLE})
