@@ -5,10 +5,13 @@
 #   redis-server            the shared store: there is no test of it without one
 #   nft, iptables, ip       network namespaces and redirected connections: those tests are skipped, loudly, without them
 #   curl, openssl           clients and peers of the tests of TLS
+#   prometheus, promtool    the tests of rules and dashboards are skipped, loudly, without them
+#   vmagent                 finds pods in Kubernetes, for which Debian's prometheus has no client; the same
 set -euo pipefail
 
 declare -A package=(
   [redis-server]=redis-server [nft]=nftables [iptables]=iptables [ip]=iproute2 [curl]=curl [openssl]=openssl
+  [prometheus]=prometheus [promtool]=prometheus [vmagent]=victoria-metrics
 )
 missing=()
 for program in "${!package[@]}"; do
