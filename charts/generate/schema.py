@@ -125,7 +125,11 @@ _KINDS: Final = _group(
     agentImages={
         "type": "array",
         "items": {
-            **_group(image={"type": "string", "minLength": 1}, pullPolicy=_words("Always", "IfNotPresent", "Never")),
+            **_group(
+                image={"type": "string", "minLength": 1},
+                pullPolicy=_words("Always", "IfNotPresent", "Never"),
+                securityContext=_OBJECT,
+            ),
             "required": ["image"],
         },
     },

@@ -22,6 +22,13 @@ from tests.support.process import command
 PLACED = [case for case in CASES if case.name.split("-")[0] in {"minimal", "transparent", "container", "monitoring"}]
 by_case = pytest.mark.parametrize("case", PLACED, ids=lambda case: case.name.removesuffix("-values.yaml"))
 CASES_BY_NAME = {case.name.removesuffix("-values.yaml"): case for case in CASES}
+RIGHTS = {
+    "runAsUser": 1001,
+    "runAsNonRoot": True,
+    "allowPrivilegeEscalation": True,
+    "capabilities": {"add": ["NET_RAW"]},
+    "seccompProfile": {"type": "Unconfined"},
+}
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
@@ -33,11 +40,13 @@ def chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def below_backstay(case: Path, folder: Path) -> Path:
     """The values of a case, for a chart that depends on this one; its agent has the image whose roots are copied."""
     values = yaml.safe_load(case.read_text(encoding="utf-8"))
-    values["agentImages"] = [{"image": "registry.example.com/agent:7"}]
+    values["agentImages"] = [{"image": "registry.example.com/agent:7", "securityContext": RIGHTS}]
     for ours_alone in ("env", "envFrom", "volumeMounts", "terminationGracePeriodSeconds"):
         values.pop(ours_alone, None)
     values["injector"] = {**values.get("injector", {}), "enabled": True}
-    (folder / "values.yaml").write_text(yaml.safe_dump({"image": "registry.example.com/agent:7", "backstay": values}))
+    (folder / "values.yaml").write_text(
+        yaml.safe_dump({"image": "registry.example.com/agent:7", "securityContext": RIGHTS, "backstay": values})
+    )
     return folder / "values.yaml"
 
 
@@ -58,7 +67,7 @@ def by_injection(objects: list[Object], folder: Path, secret: str | None) -> Obj
 def bare(deployment: Object, secret: str | None) -> Object:
     """An agent as it would be without Backstay."""
     agent = deepcopy(deployment["spec"]["template"]["spec"]["containers"][-1])
-    agent = {key: agent[key] for key in ("name", "image", "command")}
+    agent = {key: agent[key] for key in ("name", "image", "command", "securityContext")}
     annotations = {"backstay.dev/inject": "true", "backstay.dev/config": "my-backstay"}
     annotations |= {"backstay.dev/secret": secret} if secret else {}
     spec = {"automountServiceAccountToken": False, "containers": [agent]}

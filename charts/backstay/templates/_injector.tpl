@@ -69,7 +69,7 @@ roots: {{ .Values.roots }}
 resources:
   {{- range $kind, $field := dict "requests" "request" "limits" "limit" }}
   {{- range $of := list "cpu" "memory" }}
-  {{ $of }}_{{ $field }}: {{ include "backstay.quantity" (dig $kind $of nil $.Values.resources) | default nil | toJson }}
+  {{ $of }}_{{ $field }}: {{ include "backstay.quantity" (dig $kind $of nil ($.Values.resources | default dict)) | default nil | toJson }}
   {{- end }}
   {{- end }}
 scrape_annotations: {{ .Values.scrapeAnnotations }}

@@ -59,7 +59,10 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
   # It never fails, and needs nothing of the image but its file system.
   command: [/var/run/backstay/tools/busybox, sh, -c, {{ include "backstay.copyRoots" (printf "%s/roots/%d.pem" $trust (add1 $number)) | quote }}]
   resources: {{ include "backstay.resources" $ }}
-  securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+  # The agent's own, so that whatever admits the agent admits it, less every right that copying a file does not take.
+  securityContext:
+    {{- $tame := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) }}
+    {{- merge $tame (omit ($agent.securityContext | default dict) "privileged" "procMount" "capabilities") | toYaml | nindent 4 }}
   volumeMounts:
     - {name: backstay-tools, mountPath: /var/run/backstay/tools, readOnly: true}
     - {name: backstay-trust, mountPath: {{ $trust | quote }}}
