@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, cast
 
 import pytest
@@ -38,17 +40,52 @@ FROM_THE_FIRST_ON: Final = (
 )
 
 
+POLICIES: Final[dict[str, Any]] = {
+    "breaker": {"consecutive": 2},
+    "rate_limit": {"rate": "100/s"},
+    "cache": {},
+    "idempotency": {"on_store_error": "open"},
+}
+
+
 @pytest.fixture(scope="module")
-def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
-    """One with every policy that counts, before a vendor that is not there."""
-    folder = tmp_path_factory.mktemp("exposition")
-    policies: dict[str, Any] = {"breaker": {}, "retry": {}, "rate_limit": {"rate": "100/s"}, "cache": {}}
+def vendors() -> Iterator[dict[str, dict[str, Any]]]:
+    """Apis of a vendor that is not there: plainly, with something in its place, with a breaker that only looks."""
     with closed_port() as port:
-        policies |= {"url": f"http://127.0.0.1:{port}", "idempotency": {"on_store_error": "open"}}
-        write(folder / "backstay.yaml", document({"gone": policies}))
-        running = Sidecar(folder, folder / "backstay.yaml").start()
-        yield running
-        running.stop()
+        plain = {**POLICIES, "url": f"http://127.0.0.1:{port}"}
+        yield {
+            "plain": plain,
+            "helped": {**plain, "fallback": [{"status": 200, "body": "{}"}]},
+            "watched": {**plain, "breaker": {"consecutive": 2, "mode": "shadow"}, "retry": {}},
+        }
+
+
+@contextmanager
+def running(folder: Path, apis: dict[str, dict[str, Any]]) -> Iterator[Sidecar]:
+    write(folder / "backstay.yaml", document(apis))
+    sidecar = Sidecar(folder, folder / "backstay.yaml").start()
+    try:
+        yield sidecar
+    finally:
+        sidecar.stop()
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory, vendors: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """What is served before the first call."""
+    with running(tmp_path_factory.mktemp("untouched"), vendors) as sidecar:
+        yield sidecar.get("/metrics", "metrics").text
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory: pytest.TempPathFactory, vendors: dict[str, dict[str, Any]]) -> Iterator[Sidecar]:
+    """After calls that have failed, until a circuit is open."""
+    with running(tmp_path_factory.mktemp("called"), vendors) as sidecar:
+        for name in vendors:
+            for number in range(4):
+                sidecar.get(f"/{name}/{number}")
+            sidecar.wait_value(4, "backstay_requests_total", api=name)
+        yield sidecar
 
 
 def series(text: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
@@ -57,25 +94,32 @@ def series(text: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
 
 @pytest.mark.slow
 class TestASidecar:
-    """One process for all of these: the first call is the last test's."""
+    """A real process."""
 
     @pytest.mark.parametrize(("name", "labels"), FROM_THE_START, ids=str)
-    def test_what_increase_must_see_is_there_at_zero(self, sidecar: Sidecar, name: str, labels: dict[str, str]) -> None:
+    def test_what_increase_must_see_is_there_at_zero(self, untouched: str, name: str, labels: dict[str, str]) -> None:
         """Else an alert on its first increase would never fire."""
-        found = series(sidecar.get("/metrics", "metrics").text)
-        assert any(each == name and labels.items() <= set(own) for each, own in found)
+        assert any(each == name and labels.items() <= set(own) for each, own in series(untouched))
 
-    def test_promtool_finds_no_fault(self, sidecar: Sidecar) -> None:
-        """Before and after a call that has failed; and what begins a series is not there before."""
-        before = sidecar.get("/metrics", "metrics").text
-        sidecar.get("/gone/x")
-        sidecar.wait_value(1, "backstay_requests_total", outcome="failed")
-        after = sidecar.get("/metrics", "metrics").text
-        for text in (before, after):
+    def test_what_begins_with_its_first_is_not_there(self, untouched: str) -> None:
+        """Rules that knew it to be there would be simpler, and should be."""
+        assert {name for name, _ in series(untouched)}.isdisjoint(FROM_THE_FIRST_ON)
+
+    def test_promtool_finds_no_fault(self, untouched: str, called: Sidecar) -> None:
+        """Neither at its start nor after calls that have failed."""
+        for text in (untouched, called.get("/metrics", "metrics").text):
             done = promtool("check", "metrics", stdin=text)
             assert (done.returncode, done.stdout + done.stderr) == (0, "")
-        assert {name for name, _ in series(before)}.isdisjoint(FROM_THE_FIRST_ON)
-        assert "backstay_requests_total" in {name for name, _ in series(after)}
+
+    @pytest.mark.parametrize(("api", "outcome", "count"), [("plain", "refused", 2), ("helped", "fallback", 2)])
+    def test_calls_that_meet_an_open_circuit_say_so(self, called: Sidecar, api: str, outcome: str, count: int) -> None:
+        """Whatever the agent got instead: BackstayCircuitOpen counts by this reason."""
+        assert called.values("backstay_requests_total", "outcome", api=api, reason="circuit_open") == {outcome: count}
+
+    def test_a_circuit_in_shadow_is_open_and_refuses_nothing(self, called: Sidecar) -> None:
+        """Its state alone would say that calls are kept from the vendor."""
+        assert called.value("backstay_breaker_state", breaker="watched", state="open") == 1
+        assert called.value("backstay_requests_total", api="watched", reason="circuit_open") == 0
 
 
 def test_promtool_finds_no_fault_in_any_metric_of_the_table() -> None:
