@@ -61,8 +61,12 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
   resources: {{ include "backstay.resources" $ }}
   # The agent's own, so that whatever admits the agent admits it, less every right that copying a file does not take.
   securityContext:
-    {{- $tame := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) }}
-    {{- merge $tame (omit ($agent.securityContext | default dict) "privileged" "procMount" "capabilities") | toYaml | nindent 4 }}
+    allowPrivilegeEscalation: false
+    readOnlyRootFilesystem: true
+    capabilities: {drop: [ALL]}
+    {{- with omit ($agent.securityContext | default dict) "allowPrivilegeEscalation" "readOnlyRootFilesystem" "capabilities" "privileged" "procMount" }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumeMounts:
     - {name: backstay-tools, mountPath: /var/run/backstay/tools, readOnly: true}
     - {name: backstay-trust, mountPath: {{ $trust | quote }}}
