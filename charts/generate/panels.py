@@ -274,7 +274,7 @@ def label_variable(name: str, query: str) -> d.QueryVariable:
         d.QueryVariable(name)
         .label(name)
         .datasource(SOURCE)
-        .query({"query": query, "refId": name})
+        .query(query)
         .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
         .multi(multi=True)

@@ -78,7 +78,7 @@ def test_thresholds_begin_below_everything_and_ascend(file: Path) -> None:
 
 @by_dashboard
 def test_a_number_that_may_be_absent_says_so_in_words(file: Path) -> None:
-    """ "No data" would leave open whether nothing happened or nothing is seen."""
+    """Grafana's "No data" would leave open whether nothing happened or nothing is seen."""
     numbers = [panel for panel in panels(dashboard(file)) if panel["type"] == "stat"]
     assert numbers
     assert all(panel["fieldConfig"]["defaults"]["noValue"] for panel in numbers)

@@ -61,7 +61,7 @@ def queries(board: Mapping[str, Any]) -> Iterator[Query]:
 def variables(board: Mapping[str, Any]) -> dict[str, str]:
     """The queries of the variables that have one."""
     found = board["templating"]["list"]
-    return {each["name"]: each["query"]["query"] for each in found if each["type"] == "query"}
+    return {each["name"]: each["query"] for each in found if each["type"] == "query"}
 
 
 @dataclass(frozen=True)
