@@ -1,4 +1,4 @@
-"""How many connections of agents the system has room for: each needs file descriptors. Called by app.py.
+"""How many connections the system has room for: each needs descriptors. Called by app.py and kubernetes/injector.py.
 
 Without any left, no connection is accepted and none is made, and nobody is told why. So there are never more than fit:
 of two descriptors that are left beside Backstay's own, one is for an agent, and one for the other side of its call.

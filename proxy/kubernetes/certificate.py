@@ -15,6 +15,11 @@ CERTIFICATE: Final = "tls.crt"
 KEY: Final = "tls.key"
 
 
+def files(folder: Path) -> tuple[Path, Path]:
+    """What to watch."""
+    return folder / CERTIFICATE, folder / KEY
+
+
 class BadCertificate(OSError):
     """What is wrong with a pair, and what to do; its filename is the folder."""
 
@@ -28,11 +33,6 @@ class Certificate:
         self.context = _context()
         self.context.sni_callback = self._show
         self._newest, self.not_after = _load(folder)
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        """To watch."""
-        return self._folder / CERTIFICATE, self._folder / KEY
 
     def renew(self) -> None:
         """Show what is in the folder now. Raises BadCertificate; then the pair before is still shown."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +25,10 @@ from proxy.admin.api import metrics_app, serve
 from proxy.clock import Clock
 from proxy.config.reload import watch
 from proxy.config.settings import Address
+from proxy.descriptors import make_room
 from proxy.kubernetes import settings
 from proxy.kubernetes.annotations import read as wish_of
-from proxy.kubernetes.certificate import BadCertificate, Certificate
+from proxy.kubernetes.certificate import BadCertificate, Certificate, files
 from proxy.kubernetes.cluster import ApiServer, ConfigMaps
 from proxy.kubernetes.inject import inject
 from proxy.kubernetes.model import Wish
@@ -37,6 +40,7 @@ from proxy.telemetry.metrics import Registry
 
 _log = logging.getLogger("backstay")
 
+_CORRECT: Final = "choose another --listen or --metrics"
 _WATCH_SECONDS: Final = 2.0
 _CONNECTIONS: Final = 1024  # at once: an API server opens one for each review that is under way
 _REVIEWS_END: Final = 5.0  # seconds; a review under way takes two at most
@@ -69,8 +73,6 @@ def run(paths: Paths, ways: Ways, env: Mapping[str, str]) -> int:
         Refused, BadSettings: the configuration or the settings cannot be used.
         OSError: an address cannot be bound, or there is no good certificate (its filename).
     """
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log line must not wait in a buffer
-    setup("info", sys.stdout)
     with asyncio.Runner(loop_factory=Loop) as runner:
         return runner.run(Injector(paths, ways, env).serve())
 
@@ -82,23 +84,21 @@ class Injector:
         self._paths = paths
         self._ways = ways
         self._env = env
-        self._offer = _offer(paths)
-        self._certificate = Certificate(paths.tls)
         self._is_ready = False
         self._signals: asyncio.Queue[str] = asyncio.Queue()
         self._runners: list[web.AppRunner] = []
 
     async def serve(self) -> int:
         """Run until told to stop; 0 if that was once, 1 if a second signal ended it."""
-        self._compose()
+        self._clock = Clock(asyncio.get_running_loop())
         try:
+            await self._watch()
+            self._compose()
             await self._open()
             for number, what in ((signal.SIGTERM, "stop"), (signal.SIGINT, "stop"), (signal.SIGHUP, "reload")):
                 self._clock.loop.add_signal_handler(number, self._signals.put_nowait, what)
-            self._watch("configuration", (self._paths.settings, *self._paths.config), self._reload)
-            self._watch("certificate", self._certificate.files, self._renew)
             self._is_ready = True
-            _log.info("ready", extra={"image": self._offer.installation.image})
+            _log.info("ready", extra={"image": self._webhook.offer.installation.image})
             return await self._until_stopped()
         finally:
             for runner in self._runners:
@@ -106,10 +106,13 @@ class Injector:
             await self._clock.stop()
 
     def _compose(self) -> None:
-        self._clock = clock = Clock(asyncio.get_running_loop())
+        clock = self._clock
+        self._certificate = Certificate(self._paths.tls)
         self._registry = registry = Registry()
         maps = ConfigMaps(clock, ApiServer.of_pod(self._env, self._ways.account))
-        self._webhook = Webhook(clock, registry, maps, self._offer)
+        self._webhook = Webhook(clock, registry, maps, _offer(self._paths))
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log line must not wait in a buffer
+        setup("info", sys.stdout)
         registry.computed(
             "backstay_certificate_expiry_seconds",
             lambda: [({"certificate": "injector"}, self._certificate.not_after - clock.wall())],
@@ -132,7 +135,7 @@ class Injector:
                 listen.host,
                 listen.port,
                 tls=self._certificate.context,
-                connections=_CONNECTIONS,
+                connections=make_room(_CONNECTIONS),
                 grace=_REVIEWS_END,
             ),
         )
@@ -142,17 +145,24 @@ class Injector:
     async def _listen(self, name: str, address: Address, serving: Awaitable[web.AppRunner]) -> None:
         try:
             runner = await serving
+        except socket.gaierror as error:
+            raise OSError(error.errno, f"{error.strerror}; {_CORRECT}", str(address)) from None
         except OSError as error:
-            raise OSError(
-                error.errno, f"{error.strerror}; choose another --listen or --metrics", str(address)
-            ) from None
+            number = error.errno or 0
+            raise OSError(number, f"{os.strerror(number)}; {_CORRECT}", str(address)) from None
         self._runners.append(runner)
         _log.info("listening", extra={"listener": name, "host": address.host, "port": runner.addresses[0][1]})
 
     # --- what changes ---------------------------------------------------------------------------------------
 
-    def _watch(self, what: str, paths: tuple[Path, ...], on_change: Callable[[], Awaitable[None]]) -> None:
-        self._clock.spawn(watch(self._clock, lambda: paths, _WATCH_SECONDS, on_change), f"watch of the {what}")
+    async def _watch(self) -> None:
+        """Before anything is read, so that no change of it is missed."""
+        made_of = (self._paths.settings, *self._paths.config)
+        configuration = watch(self._clock, lambda: made_of, _WATCH_SECONDS, self._reload)
+        self._clock.spawn(configuration, "watch of the configuration")
+        pair = files(self._paths.tls)
+        self._clock.spawn(watch(self._clock, lambda: pair, _WATCH_SECONDS, self._renew), "watch of the certificate")
+        await self._clock.sleep(0)  # they look for the first time
 
     async def _reload(self) -> None:
         """Offer what the files say now; if that cannot be used, what they said before."""

@@ -39,7 +39,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.failed:
         for sidecar in item.config.stash[_SIDECARS]:
-            report.sections.append((f"sidecar {sidecar.files[0].name}", sidecar.transcript()[-8000:]))
+            name = sidecar.files[0].name if sidecar.files else sidecar.verb
+            report.sections.append((f"sidecar {name}", sidecar.transcript()[-8000:]))
     return report
 
 

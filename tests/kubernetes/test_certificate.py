@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.kubernetes.certificate import BadCertificate, Certificate
+from proxy.kubernetes.certificate import BadCertificate, Certificate, files
 from tests.support.authority import Made, handshake, key_pem, made, put
 
 NAME = "backstay.backstay.svc"
@@ -91,4 +91,4 @@ def test_what_is_behind_the_certificate_is_shown_with_it(tmp_path: Path) -> None
     certificate = Certificate(tmp_path)
     assert certificate.not_after == 1_900_000_000.0
     assert shown(certificate) == der(leaf)
-    assert certificate.files == (tmp_path / "tls.crt", tmp_path / "tls.key")
+    assert files(tmp_path) == (tmp_path / "tls.crt", tmp_path / "tls.key")

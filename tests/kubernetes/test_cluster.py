@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +11,12 @@ import pytest
 import trustme
 from aiohttp import web
 
-from proxy.admin.api import serve
 from proxy.clock import Clock
 from proxy.kubernetes.cluster import ApiServer, ConfigMaps, Unreadable
 from proxy.kubernetes.model import Refused
 from tests.support import virtual
+from tests.support.api_server import Answer, FakeApi
 from tests.support.virtual import START
-
-CONFIG_MAP = {"kind": "ConfigMap", "data": {"backstay.yaml": "version: 1\n"}, "binaryData": {"x": "AA=="}}
-Answer = Callable[[], web.StreamResponse]
-
-
-class FakeApi:
-    """An API server that knows one token, and answers as a test says."""
-
-    def __init__(self, account: Path) -> None:
-        self.account = account
-        self.authority = trustme.CA()
-        self.asked: list[str] = []
-        self.answer: Answer = lambda: web.json_response(CONFIG_MAP)
-        self.goes_on = asyncio.Event()
-        self.goes_on.set()
-        account.mkdir(exist_ok=True)
-        (account / "token").write_text("first\n")
-        self.authority.cert_pem.write_to_path(account / "ca.crt")
-
-    async def start(self) -> web.AppRunner:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert("127.0.0.1").configure_cert(context)
-        app = web.Application()
-        app.router.add_get("/{path:.*}", self._handle)
-        runner = await serve(app, "127.0.0.1", 0, tls=context)
-        self.port = runner.addresses[0][1]
-        return runner
-
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(f"{request.raw_path} {request.headers.get('Authorization')}")
-        await self.goes_on.wait()
-        return self.answer()
-
-    def maps(self, clock: Clock | None = None) -> ConfigMaps:
-        server = ApiServer(f"https://127.0.0.1:{self.port}", self.account)
-        return ConfigMaps(clock or Clock(asyncio.get_running_loop()), server)
 
 
 @pytest.fixture
@@ -64,36 +27,41 @@ async def api(tmp_path: Path) -> AsyncIterator[FakeApi]:
     await runner.cleanup()
 
 
+def maps(api: FakeApi, clock: Clock | None = None) -> ConfigMaps:
+    server = ApiServer(f"https://127.0.0.1:{api.port}", api.account)
+    return ConfigMaps(clock or Clock(asyncio.get_running_loop()), server)
+
+
 async def test_a_config_map_is_read(api: FakeApi) -> None:
     """Its texts, of the namespace and name that were asked for, with the pod's own token."""
-    assert await api.maps().data("agents", "ways.of-agents") == {"backstay.yaml": "version: 1\n"}
+    assert await maps(api).data("agents", "ways.of-agents") == {"backstay.yaml": "version: 1\n"}
     assert api.asked == ["/api/v1/namespaces/agents/configmaps/ways.of-agents Bearer first"]
 
 
 async def test_token_and_roots_are_read_each_time(api: FakeApi) -> None:
     """Kubernetes rotates the one by the hour, and the other at some time."""
-    maps = api.maps()
-    await maps.data("n", "x")
+    found = maps(api)
+    await found.data("n", "x")
     (api.account / "token").write_text("second")
-    await maps.data("n", "x")
+    await found.data("n", "x")
     assert [each.rpartition(" ")[2] for each in api.asked] == ["first", "second"]
     trustme.CA().cert_pem.write_to_path(api.account / "ca.crt")
     with pytest.raises(Unreadable, match=r"the API server cannot be asked: .*certificate verify failed"):
-        await maps.data("n", "x")
+        await found.data("n", "x")
 
 
 @pytest.mark.parametrize("document", [{"kind": "ConfigMap"}, {"data": None}, {"data": {}}, {"data": {"n": 1}}])
 async def test_a_config_map_without_texts(api: FakeApi, document: dict[str, Any]) -> None:
     """Has none; what that means is said elsewhere."""
     api.answer = lambda: web.json_response(document)
-    assert await api.maps().data("n", "x") == {}
+    assert await maps(api).data("n", "x") == {}
 
 
 async def test_a_config_map_that_is_not_there(api: FakeApi) -> None:
     """Is the mistake of the pod that names it."""
     api.answer = lambda: web.json_response({"kind": "Status", "message": 'configmaps "x" not found'}, status=404)
     with pytest.raises(Refused, match="there is no ConfigMap 'x' in namespace 'n'; make it, or correct"):
-        await api.maps().data("n", "x")
+        await maps(api).data("n", "x")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +84,7 @@ async def test_any_other_answer_is_a_failure(api: FakeApi, answer: Answer, error
     """It says nothing about the ConfigMap; no redirection is followed with the token."""
     api.answer = answer
     with pytest.raises(Unreadable, match=error):
-        await api.maps().data("n", "x")
+        await maps(api).data("n", "x")
     assert len(api.asked) == 1
 
 
@@ -124,7 +92,7 @@ async def test_any_other_answer_is_a_failure(api: FakeApi, answer: Answer, error
 async def test_what_is_no_name_is_asked_of_nobody(api: FakeApi, namespace: str, name: str) -> None:
     """It would be another question."""
     with pytest.raises(Refused, match="is no name of a ConfigMap"):
-        await api.maps().data(namespace, name)
+        await maps(api).data(namespace, name)
     assert api.asked == []
 
 
@@ -146,7 +114,7 @@ def test_a_server_that_does_not_answer_in_time(tmp_path: Path) -> None:
         runner = await api.start()
         api.goes_on.clear()
         with pytest.raises(Unreadable, match="did not answer within 2 s"):
-            await api.maps(clock).data("n", "x")
+            await maps(api, clock).data("n", "x")
         assert clock.now() == pytest.approx(START + 2.0, abs=0.5)
         api.goes_on.set()
         await virtual.turn(10)
