@@ -5,6 +5,8 @@ an installation               -> Installation   settings.py: the image, and what
 a configuration               -> Supply         supply.py: carried by the pod itself, or in a ConfigMap beside it
 (pod, wish, installation, supply) -> Patch | Skipped, or Refused     inject.py: JSON Patch (RFC 6902), nothing else
 
-manifests.py   any workload, in any stream of YAML      review.py    AdmissionReview in, AdmissionReview out
-cluster.py     the one question to the API server       webhook.py   the process that answers it
+manifests.py   any workload, in any stream of manifests    review.py    AdmissionReview in, AdmissionReview out
+edits.py       their text, changed where it must be        webhook.py   reviews over HTTP
+filter.py      `backstay inject`                           injector.py  `backstay injector`, the process
+                                                           cluster.py   the one question to the API server
 """

@@ -1,6 +1,6 @@
 """What a pod asks for by its annotations: a Wish, why it stays as it is, or what is wrong with them.
 
-Called by manifests.py and review.py with a pod, or with the template of one. All are below ``backstay.dev/``; one that
+Called by filter.py and webhook.py with a pod, or with the template of one. All are below ``backstay.dev/``; one that
 is not known is refused, as a slip of the pen would otherwise leave an agent without what its owner believes it has.
 """
 

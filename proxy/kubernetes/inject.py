@@ -1,7 +1,7 @@
 """Injection: a pod in, what makes it one with a sidecar out. No I/O, no clock; the same pod gives the same patch.
 
-Called by manifests.py for the filter and by review.py for the webhook. What is in the pod stays, but for what has to
-change with a sidecar: docs/kubernetes.md. A pod that has its sidecar stays as it is.
+Called by filter.py and webhook.py. What is in the pod stays, but for what has to change with a sidecar:
+docs/kubernetes.md. A pod that has its sidecar stays as it is.
 """
 
 from __future__ import annotations

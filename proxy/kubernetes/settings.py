@@ -1,7 +1,7 @@
 """An installation's ways, read from its settings file: what holds for pods that say nothing else.
 
-Called by commands.py. The keys are the fields of ``Installation``, written as in annotations; an unknown one
-is an error.
+Called by commands.py and injector.py. The keys are the fields of ``Installation``, written as in annotations; an
+unknown one is an error.
 """
 
 from __future__ import annotations
