@@ -1,7 +1,7 @@
 """A configuration for a pod, and how it gets there: carried by the pod itself, or in a ConfigMap beside it.
 
-``carried`` is called by injector.py and filter.py, ``from_config_map`` by webhook.py and filter.py. What a configuration
-refers to (secrets, variables) is the pod's, and is not looked up here.
+``carried`` is called by injector.py and filter.py, ``from_config_map`` by webhook.py and filter.py. What a
+configuration refers to (secrets, variables) is the pod's, and is not looked up here.
 """
 
 from __future__ import annotations
