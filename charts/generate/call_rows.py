@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from charts.generate.panels import BLUE, GREEN, ORANGE, RED, YELLOW, Bars, Heat, Lines, Number, Row, Sheet, States
-from charts.generate.promql import events, grown, now, of, quantile, rate, total
+from charts.generate.promql import events, grown, now, of, quantile, rate, total, unknown_outcomes
 
 RESCUED: Final = "=~stale|api|static"
 GOOD: Final = {"outcome": "=~forwarded|hit|coalesced|stale|replayed|fallback", "code": "!~5..|429"}
@@ -54,7 +54,8 @@ SAVED: Final = Row(
         ),
         Number(
             "Circuits open now",
-            "Circuits that let no call pass, over all pods. Agents are told at once, and when to come back.",
+            "Circuits that let no call pass, over all pods; one stays open until somebody calls again. Agents are told "
+            "at once, and when to come back.",
             now("backstay_breaker_state", {"state": "=~open|forced_open"}),
             steps=((None, GREEN), (1, RED)),
             live=True,
@@ -63,7 +64,7 @@ SAVED: Final = Row(
             "Outcomes that nobody knows",
             "Calls that must happen once, were sent, and never answered. They are not sent again until somebody "
             "looks at the vendor and settles them. Any is one too many.",
-            now("backstay_idempotency_unknown_records"),
+            unknown_outcomes(),
             steps=((None, GREEN), (1, RED)),
             live=True,
         ),

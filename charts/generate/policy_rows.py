@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from charts.generate.panels import BLUE, GREEN, ORANGE, RED, YELLOW, Bars, Lines, Number, Row
-from charts.generate.promql import events, now, quantile, rate, total
+from charts.generate.promql import events, now, quantile, rate, total, unknown_outcomes
 
 _TRIES: Final = "backstay_attempts_total"
 _RETRIES: Final = "backstay_retries_total"
@@ -168,7 +168,7 @@ SIDE_EFFECTS: Final = Row(
         Number(
             "Outcomes that nobody knows",
             "Records that wait for a person, or for their end: look at the vendor, then settle them by the admin API.",
-            now("backstay_idempotency_unknown_records"),
+            unknown_outcomes(),
             steps=((None, GREEN), (1, RED)),
             live=True,
         ),
@@ -214,7 +214,7 @@ SIDE_EFFECTS: Final = Row(
         Lines(
             "Unknown outcomes",
             "By store. Each begins with an answer that never came.",
-            {"{{store}}": now("backstay_idempotency_unknown_records", by="store")},
+            {"{{store}}": unknown_outcomes(by="store")},
             steps=((None, GREEN), (1, RED)),
             width=6,
         ),

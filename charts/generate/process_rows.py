@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from charts.generate.panels import BLUE, GREEN, ORANGE, RED, YELLOW, Bars, Lines, Number, Row, States
-from charts.generate.promql import events, now, of, of_process, quantile, rate, total
+from charts.generate.promql import events, most, now, of, of_process, quantile, rate, total
 
 DAY: Final = 86400
 _CALLS: Final = "backstay_requests_total"
@@ -45,8 +45,8 @@ STREAMS: Final = Row(
         ),
         Lines(
             "Connections of agents",
-            "Open ones, by pod. limits.connections is the bound of each.",
-            {"{{pod}}": now("backstay_agent_connections", by="pod")},
+            "Open ones, by pod: the twenty with the most. limits.connections is the bound of each.",
+            {"{{pod}}": most(now("backstay_agent_connections", by="pod"))},
             width=6,
             stacked=True,
         ),
@@ -60,7 +60,8 @@ STREAMS: Final = Row(
         ),
         Number(
             "Cut at the end of a drain",
-            "Calls that were still running at drain.timeout when a pod ended. Give long streams a longer one.",
+            "Calls that were still running at drain.timeout when a pod ended. The process ends in the same moment, so "
+            "that a scrape seldom sees them: the last line of its log has the number.",
             total("backstay_drain_cut_total"),
             steps=((None, GREEN), (1, RED)),
             width=6,
@@ -97,6 +98,7 @@ CATCHING: Final = Row(
 )
 """How calls came, and what was let out."""
 
+_CORES: Final = of_process("process_cpu_seconds_total", "rate({}[$__rate_interval])")
 _EXPIRY: Final = "backstay_certificate_expiry_seconds"
 
 HEALTH: Final = Row(
@@ -147,22 +149,23 @@ HEALTH: Final = Row(
         ),
         Lines(
             "Memory",
-            "Resident memory by pod. It grows with open connections, the cache and the records that are kept.",
-            {"{{pod}}": f"sum by (pod) {of_process('process_resident_memory_bytes')}"},
+            "Resident memory by pod: the twenty with the most. It grows with open connections, the cache and the records "
+            "that are kept.",
+            {"{{pod}}": most(f"sum by (pod) {of_process('process_resident_memory_bytes')}")},
             "bytes",
         ),
         Lines(
             "Processor",
-            "Cores by pod. One core is the most that a sidecar uses.",
-            {"{{pod}}": f"sum by (pod) {of_process('process_cpu_seconds_total', 'rate({}[$__rate_interval])')}"},
+            "Cores by pod: the twenty with the most. One core is the most that a sidecar uses.",
+            {"{{pod}}": most(f"sum by (pod) {_CORES}")},
             "short",
             ((None, GREEN), (0.8, RED)),
         ),
         Lines(
             "Open files",
-            "Share of what the system allows, by pod. Each connection is one.",
+            "Share of what the system allows, by pod: the twenty with the most. Each connection is one.",
             {
-                "{{pod}}": f"max by (pod) ({of_process('process_open_fds')} / {of_process('process_max_fds')})",
+                "{{pod}}": most(f"max by (pod) ({of_process('process_open_fds')} / {of_process('process_max_fds')})"),
             },
             "percentunit",
             ((None, GREEN), (0.8, RED)),

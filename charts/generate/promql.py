@@ -72,6 +72,18 @@ def now(metric: str, labels: Mapping[str, str] | None = None, *, by: str = "", h
     return _sum(of(metric, labels), by, how)
 
 
+def most(vector: str) -> str:
+    """The largest of what there may be thousands of."""
+    return f"topk(20, {vector})"
+
+
+def unknown_outcomes(*, by: str = "") -> str:
+    """Records whose outcome nobody knows: every pod tells the number of a shared store, which must not be summed."""
+    name = "backstay_idempotency_unknown_records"
+    shared, own = of(name, {"store": "shared"}), of(name, {"store": "!=shared"})
+    return _sum(f"max by (cluster, namespace, store) ({shared}) or sum by (cluster, namespace, pod, store) ({own})", by)
+
+
 def of_process(metric: str, form: str = "{}", *, whose: str = "backstay_config_info") -> str:
     """A ``process_*`` metric, in ``form``: of sidecars alone, for other containers of their pods have it, too."""
     return f"({form.format(f'{metric}{{{WHERE}}}')} and on (job, instance) {of(whose)})"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.model import Verdict
 from proxy.telemetry.metrics import Registry
-from proxy.telemetry.requests import METHODS, RequestMetrics, code_label, method_label
+from proxy.telemetry.requests import METHODS, AttemptMetrics, RequestMetrics, code_label, method_label
 
 
 def samples(registry: Registry, family: str) -> dict[tuple[str, ...], float]:
@@ -80,3 +81,23 @@ def test_labels_at_their_borders() -> None:
     """Methods are case-sensitive; codes run from 100 to 599."""
     assert [code_label(status) for status in (99, 100, 599, 600)] == ["000", "100", "599", "000"]
     assert [method_label(method) for method in (b"PATCH", b"patch", b"PROPFIND", b"")] == ["PATCH", *["OTHER"] * 3]
+
+
+def test_tries_are_told_apart_by_whether_they_were_the_first() -> None:
+    """What a vendor gives unasked twice is counted by itself, and a later try beside it."""
+    registry = Registry()
+    metrics = AttemptMetrics(registry, "weather", "search")
+    for number, verdict in ((1, Verdict.FAILURE), (2, Verdict.FAILURE), (3, Verdict.SUCCESS)):
+        metrics.record(number, verdict)
+    counted = {("first", "failure"): 1, ("again", "failure"): 1, ("again", "success"): 1}
+    expected = {("_total", "weather", "search", *key): value for key, value in counted.items()}
+    assert samples(registry, "backstay_attempts") == expected
+
+
+def test_every_kind_of_try_is_there_before_the_first() -> None:
+    """`increase()` sees the first of each, since its series begins at 0."""
+    registry = Registry()
+    AttemptMetrics(registry, "weather", "default")
+    (family,) = registry.families()
+    assert {sample.labels["verdict"] for sample in family.samples} == {verdict.value for verdict in Verdict}
+    assert [sample.value for sample in family.samples] == [0] * 8
