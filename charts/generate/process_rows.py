@@ -149,8 +149,8 @@ HEALTH: Final = Row(
         ),
         Lines(
             "Memory",
-            "Resident memory by pod: the twenty with the most. It grows with open connections, the cache and the records "
-            "that are kept.",
+            "Resident memory by pod: the twenty with the most. It grows with open connections, the cache and the "
+            "records that are kept.",
             {"{{pod}}": most(f"sum by (pod) {of_process('process_resident_memory_bytes')}")},
             "bytes",
         ),

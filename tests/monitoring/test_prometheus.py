@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
-from tests.support import grafana
-from tests.support.grafana import FILES, Chosen, Viewer, dashboard, queries, variables
+from tests.support.grafana import FILES, FOLDER, Chosen, Query, Viewer, dashboard, panels, queries, variables
+from tests.support.prometheus import Series
 from tests.support.scene import INJECTOR_POD, NAMESPACE, POD, Scene, scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+Drawn: TypeAlias = dict[Path, list[tuple[Query, list[Series]]]]
 by_dashboard = pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 by_way = pytest.mark.parametrize("way", ["by_monitor", "by_annotations"])
 
@@ -28,6 +29,16 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def viewer(played: Scene, way: str) -> Viewer:
     found: Viewer = getattr(played, way)
     return found
+
+
+@pytest.fixture(scope="module")
+def drawn(played: Scene) -> Drawn:
+    """All that somebody sees who chooses nothing."""
+    boards = {file: dashboard(file) for file in FILES}
+    return {
+        file: [(query, played.by_monitor.run(query, dict.fromkeys(variables(board), ()))) for query in queries(board)]
+        for file, board in boards.items()
+    }
 
 
 def chosen_one_by_one(viewer: Viewer, board: dict[str, Any]) -> Chosen:
@@ -52,7 +63,7 @@ def test_every_pod_is_found_once(viewer: Viewer) -> None:
 def test_every_expression_has_data(viewer: Viewer, file: Path) -> None:
     """No panel is empty after half a minute in which everything happens."""
     board = dashboard(file)
-    everything: Chosen = {name: [] for name in variables(board)}
+    everything: Chosen = dict.fromkeys(variables(board), ())
     empty = [str(query) for query in queries(board) if not any(each.finite for each in viewer.run(query, everything))]
     assert empty == []
 
@@ -77,29 +88,24 @@ def test_a_pod_that_is_not_there_has_no_data(played: Scene, file: Path) -> None:
 
 
 @by_dashboard
-def test_legends_name_labels_that_there_are(played: Scene, file: Path) -> None:
+def test_legends_name_labels_that_there_are(drawn: Drawn, file: Path) -> None:
     """A legend with a label that its series do not have would be shown with a hole."""
-    board, viewer = dashboard(file), played.by_monitor
-    everything: Chosen = {name: [] for name in variables(board)}
-    for query in queries(board):
+    for query, found in drawn[file]:
         named = set(re.findall(r"{{(\w+)}}", query.legend))
-        found = {label for series in viewer.run(query, everything) for label in series.labels}
-        assert named <= found, query
+        assert named <= {label for series in found for label in series.labels}, query
 
 
 @by_dashboard
-def test_states_are_those_that_have_a_word(played: Scene, file: Path) -> None:
+def test_states_are_those_that_have_a_word(drawn: Drawn, file: Path) -> None:
     """A value of a timeline without a word and a colour would be a number in grey."""
-    board, viewer = dashboard(file), played.by_monitor
-    everything: Chosen = {name: [] for name in variables(board)}
     words = {
         panel["title"]: {float(value) for value in panel["fieldConfig"]["defaults"]["mappings"][0]["options"]}
-        for panel in grafana.panels(board)
+        for panel in panels(dashboard(file))
         if panel["type"] == "state-timeline"
     }
-    for query in queries(board):
-        seen = {value for series in viewer.run(query, everything) for value in series.values}
-        assert query.title not in words or seen <= words[query.title], query
+    for query, found in drawn[file]:
+        values = {value for series in found for value in series.values}
+        assert query.title not in words or values <= words[query.title], query
 
 
 def test_the_circuit_is_seen_to_open_and_to_close(played: Scene) -> None:
@@ -147,7 +153,7 @@ def test_every_rule_is_evaluated(played: Scene) -> None:
 
 def shown(viewer: Viewer, title: str) -> float:
     """The number in a panel of the first row of all."""
-    board = dashboard(grafana.FOLDER / "backstay.json")
+    board = dashboard(FOLDER / "backstay.json")
     query = next(query for query in queries(board) if query.title == title)
-    (series,) = viewer.run(query, {name: [] for name in variables(board)})
+    (series,) = viewer.run(query, dict.fromkeys(variables(board), ()))
     return series.values[0]

@@ -19,6 +19,7 @@ from tests.support.ledger import Bank, Gate, answers, drops, fails, streams, tru
 from tests.support.process import PATIENCE, Document, Sidecar, document, wait_until, write
 
 CAUGHT: Final = "caught.test"
+_MANY: Final = 10_000
 _QUICK: Final = {"base": "5ms", "max": "10ms"}
 _AT_ONCE: Final = {"consecutive": 3, "open": "300ms", "max_open": "300ms", "ramp": "100ms", "probes": 1}
 
@@ -71,7 +72,7 @@ class FaultyVendors:
         """One call is mended; so many are not that the budget is spent; one is wrong in itself."""
         self.plan(f"/mended/{number}", fails(503), answers)
         assert self.get(f"/flaky/mended/{number}").status_code == 200
-        self.plan(f"/never/{number}", *[fails(502)] * 60)
+        self.plan(f"/never/{number}", *[fails(502)] * _MANY)
 
         def is_spent() -> bool:
             self.get(f"/dead/never/{number}")
@@ -82,16 +83,14 @@ class FaultyVendors:
 
     def outage(self, number: int) -> None:
         """The circuit opens, calls are refused, and it closes again."""
-        self.plan(f"/v1/{number}", *[fails(500)] * 3)
-        for _ in range(5):
-            self.get(f"/down/v1/{number}")
+        self.plan(f"/v1/{number}", *[fails(500)] * _MANY)
+        wait_until(lambda: self.outcome(f"/down/v1/{number}") == "circuit_open", "a refusal")
         wait_until(lambda: self.get("/down/v1").status_code == 200, "an end of the outage")
         wait_until(lambda: self.sidecar.breaker_state("down") == "closed", "a closed circuit")
 
     def cache(self, number: int) -> None:
         """A miss, a hit, two that share a call; then it fails: stale, another API's, the operator's own."""
-        self.get(f"/shop/kept/{number}")
-        assert self.outcome(f"/shop/kept/{number}") == "hit"
+        wait_until(lambda: self.outcome(f"/shop/kept/{number}") == "hit", "an answer that was kept")
         gate = Gate()
         self.plan(f"/shared/{number}", waits(gate))
         with ThreadPoolExecutor(2) as agents:
@@ -99,7 +98,7 @@ class FaultyVendors:
             self.sidecar.wait_value(2, "backstay_inflight_requests", api="shop")
             gate.open()
             assert {each.result().status_code for each in both} == {200}
-        self.plan(f"/kept/{number}", *[fails(503)] * 1000)
+        self.plan(f"/kept/{number}", *[fails(503)] * _MANY)
         wait_until(lambda: self.outcome(f"/shop/kept/{number}") == "stale", "a stale answer")
         self.plan(f"/elsewhere/{number}", fails(503), answers)
         self.plan(f"/nowhere/{number}", fails(503), fails(503))
@@ -131,10 +130,13 @@ class FaultyVendors:
 
     def shadow(self, number: int) -> None:
         """A circuit that only says what it would do."""
-        self.plan(f"/tried/{number}", fails(500))
-        for _ in range(3):
+        self.plan(f"/tried/{number}", *[fails(500)] * _MANY)
+
+        def is_told() -> bool:
             self.get(f"/tried/tried/{number}")
-        self.wait(number, "shadow_decisions_total", policy="breaker")
+            return self.value("shadow_decisions_total", policy="breaker") >= number
+
+        wait_until(is_told, "what the circuit would have done")
 
     def broken_streams(self, number: int) -> None:
         """Cut by the vendor, silent, and left by the agent."""
