@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,32 +16,25 @@ from tests.support.process import COMMAND, PATIENCE, ROOT, Sidecar
 CASE = next(case for case in CASES if case.name.startswith("minimal"))
 
 
-def free_ports(count: int) -> list[int]:
-    """Of which nobody else knows; a rendered configuration has to name its own."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
-def a_release(folder: Path) -> list[Object]:
-    """On this machine, where it may neither write to /var nor take port 7070."""
-    agent, metrics = free_ports(2)
-    listen = {"agent": f"127.0.0.1:{agent}", "metrics": f"0.0.0.0:{metrics}", "admin": "off"}
-    intercept = {"ca_dir": f"{folder}/ca", "trust_dir": f"{folder}/trust"}
-    return rendered(CASE, {"config.listen": listen, "config.tls_intercept": intercept})
+@pytest.fixture
+def objects(tmp_path: Path) -> list[Object]:
+    """A release whose folders are here: a test may not write to /var."""
+    intercept = {"ca_dir": f"{tmp_path}/ca", "trust_dir": f"{tmp_path}/trust"}
+    return rendered(CASE, {"config.tls_intercept": intercept, "config.listen.admin": "off"})
 
 
 @pytest.fixture
-def release(tmp_path: Path) -> Iterator[list[Object]]:
-    objects = a_release(tmp_path)
-    file = tmp_path / "backstay.yaml"
-    file.write_text(one(objects, "ConfigMap", "backstay")["data"]["backstay.yaml"])
-    sidecar = Sidecar(tmp_path, file)
+def port(objects: list[Object], tmp_path: Path) -> Iterator[str]:
+    """Of its sidecar, which runs at any that is free; `backstay.yaml` names it."""
+    text = one(objects, "ConfigMap", "backstay")["data"]["backstay.yaml"]
+    anywhere = tmp_path / "anywhere.yaml"
+    anywhere.write_text(text.replace("127.0.0.1:7070", "127.0.0.1:0").replace("0.0.0.0:9464", "127.0.0.1:0"))
+    sidecar = Sidecar(tmp_path, anywhere)
     try:
         sidecar.start()
-        yield objects
+        found = str(sidecar.ports["agent"])
+        (tmp_path / "backstay.yaml").write_text(text.replace("127.0.0.1:7070", f"127.0.0.1:{found}"))
+        yield found
     finally:
         sidecar.stop()
 
@@ -63,10 +55,10 @@ def env_of(pod: Object) -> dict[str, Any]:
     return {entry["name"]: entry["value"] for entry in container["env"]}
 
 
-def test_it_passes_where_calls_are_caught_and_fails_where_not(release: list[Object], tmp_path: Path) -> None:
+def test_it_passes_where_calls_are_caught_and_fails_where_not(objects: list[Object], port: str, tmp_path: Path) -> None:
     """Whatever a vendor does: none is called."""
-    pod = one(release, "Pod", "backstay-test-traffic")
-    caught = doctor(pod, env_of(pod), tmp_path)
+    pod = one(objects, "Pod", "backstay-test-traffic")
+    caught = doctor(pod, {name: value.replace("7070", port) for name, value in env_of(pod).items()}, tmp_path)
     assert caught.returncode == 0, caught.stdout
     assert "https_proxy: caught, and signed for by our authority" in caught.stdout
     missed = doctor(pod, {}, tmp_path)
