@@ -73,7 +73,7 @@ generated-docs: .venv/.stamp-demo
 	@$(BIN)/python -m charts.generate.schema > .cache/docs/values.schema.json
 
 test-kubernetes: .venv/.stamp-test .cache/helm services ## the charts with a real helm; rules, dashboards and scrapes with a real Prometheus
-	@$(BIN)/pytest -q -n 2 tests/charts tests/monitoring
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/charts tests/monitoring  # one Prometheus, not one for each worker
 
 image-check: .venv/.stamp-dev ## lint the Dockerfile
 	@$(BIN)/hadolint Dockerfile
