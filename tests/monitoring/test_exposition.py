@@ -63,9 +63,9 @@ def vendors() -> Iterator[dict[str, dict[str, Any]]]:
 @contextmanager
 def running(folder: Path, apis: dict[str, dict[str, Any]]) -> Iterator[Sidecar]:
     write(folder / "backstay.yaml", document(apis))
-    sidecar = Sidecar(folder, folder / "backstay.yaml").start()
+    sidecar = Sidecar(folder, folder / "backstay.yaml")
     try:
-        yield sidecar
+        yield sidecar.start()
     finally:
         sidecar.stop()
 
