@@ -66,7 +66,7 @@ def _template(
 ) -> subprocess.CompletedProcess[str]:
     given: list[str | Path] = []
     for each in values:
-        given += ["--values", each] if isinstance(each, Path) else _as_json(each)
+        given += ["--values", each] if isinstance(each, Path) else as_json(each)
     return _once("template", release, chart, "--namespace", "prod", "--kube-version", kubernetes, *given)
 
 
@@ -76,7 +76,8 @@ def _once(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return helm(*arguments)
 
 
-def _as_json(values: Mapping[str, Any]) -> list[str]:
+def as_json(values: Mapping[str, Any]) -> list[str]:
+    """Values by their paths, as arguments."""
     return [part for key, value in values.items() for part in ("--set-json", f"{key}={json.dumps(value)}")]
 
 
