@@ -14,7 +14,7 @@ from proxy.cli import main
 from tests.support.rules import ALERTS, NAMES, RECORDED, ROOT, RUNBOOKS, promtool, unknown_labels, unknown_names
 
 MONITORING = ROOT / "docs" / "monitoring.md"
-PAGES = [*RUNBOOKS, MONITORING, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
 def blocks(page: Path, language: str) -> list[str]:
