@@ -47,11 +47,11 @@
 {{- end -}}
 
 {{- define "backstay.caDir" -}}
-{{- dig "ca_dir" "/var/lib/backstay/ca" (.Values.config.tls_intercept | default dict) -}}
+{{- dig "ca_dir" "/var/lib/backstay/ca" (kindIs "map" .Values.config.tls_intercept | ternary .Values.config.tls_intercept dict) -}}
 {{- end -}}
 
 {{- define "backstay.trustDir" -}}
-{{- dig "trust_dir" "/var/run/backstay/trust" (.Values.config.tls_intercept | default dict) -}}
+{{- dig "trust_dir" "/var/run/backstay/trust" (kindIs "map" .Values.config.tls_intercept | ternary .Values.config.tls_intercept dict) -}}
 {{- end -}}
 
 {{- define "backstay.shimsDir" -}}

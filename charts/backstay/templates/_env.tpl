@@ -52,7 +52,8 @@
 - {name: BACKSTAY_CA, value: {{ printf "%s/ca.crt" $trust | quote }}}
 {{- end }}
 - {name: PYTHONPATH, value: {{ $shims | quote }}}
-- {name: NODE_OPTIONS, value: {{ printf "--require %s/backstay.cjs" $shims | quote }}}
+{{- $node := printf "%s/backstay.cjs" $shims }}
+- {name: NODE_OPTIONS, value: {{ contains " " $node | ternary (quote $node) $node | printf "--require %s" | quote }}}
 {{- end -}}
 {{- end -}}
 
