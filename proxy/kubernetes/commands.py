@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 from proxy import __version__
 from proxy.command import FAILED, OK, Failure, add, count, duration, os_failure, present
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from proxy.kubernetes.manifests import Changed, Report
     from proxy.kubernetes.model import Installation
 
+CAPTURES: Final = ("env", "transparent", "both")  # of model.py, whose import other commands need not wait for
+SIDECARS: Final = ("native", "container")
 _STDIN: Final = "-"
 _MANIFESTS: Final = (".yaml", ".yml", ".json")
 _IMAGE: Final = f"backstay:{__version__}"
@@ -30,8 +32,6 @@ _LINGER: Final = 5.0  # seconds in which all nodes learn that a pod is not to be
 
 def add_inject(commands: Commands) -> None:
     """``backstay inject``."""
-    from proxy.kubernetes.model import Capture, Sidecar
-
     text = (
         "put Backstay beside the agents in manifests\n\n"
         "Reads manifests of any kind, puts the sidecar into each pod and pod template that does not say\n"
@@ -63,8 +63,8 @@ def add_inject(commands: Commands) -> None:
     )
     parser.add_argument("--settings", type=Path, metavar="FILE", help="what holds for pods that say nothing else")
     parser.add_argument("--image", metavar="IMAGE", help=f"of Backstay (default: that of --settings, else {_IMAGE})")
-    parser.add_argument("--capture", choices=get_args(Capture), help="how agents are caught, unless a pod says it")
-    parser.add_argument("--sidecar", choices=get_args(Sidecar), help="what Backstay is, unless a pod says it")
+    parser.add_argument("--capture", choices=CAPTURES, help="how agents are caught, unless a pod says it")
+    parser.add_argument("--sidecar", choices=SIDECARS, help="what Backstay is, unless a pod says it")
 
 
 def _inject(options: argparse.Namespace) -> int:

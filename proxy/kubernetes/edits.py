@@ -137,7 +137,10 @@ class _Editor:
 
     def _replace(self, node: Node, new: Any) -> None:
         start, end = node.start_mark.index, _end(node)
-        before = " " if self._text[start - 1 : start] == ":" else ""  # of a key without a value
+        if isinstance(node, SequenceNode) and not node.flow_style:
+            before = "  "  # dashes may stand below their key, brackets not
+        else:
+            before = " " if self._text[start - 1 : start] == ":" else ""  # of a key without a value
         after = "\n" if end > start and self._text[end - 1] == "\n" else ""
         self._edits.append(_Edit(start, end, before + in_line(new) + after))
 

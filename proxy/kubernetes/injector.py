@@ -203,19 +203,15 @@ class Injector:
         self._is_ready = False
         self._webhook.is_ending = True
         _log.info("ending", extra={"linger": self._ways.linger})
-        if await self._is_hurried():
+        with suppress(TimeoutError):
+            await self._clock.wait(self._second_stop(), self._ways.linger, TimeoutError())
             return 1
         _log.info("stopped")
         return 0
 
-    async def _is_hurried(self) -> bool:
-        """Serve on for a while; whether a second signal made an end of it."""
-        over = TimeoutError()
-        with suppress(TimeoutError):
-            while True:
-                if await self._clock.wait(self._signals.get(), self._ways.linger, over) == "stop":
-                    return True
-        return False
+    async def _second_stop(self) -> None:
+        while await self._signals.get() != "stop":
+            pass
 
 
 def _offer(paths: Paths) -> Offer:

@@ -13,6 +13,11 @@ import yaml
 from yaml.composer import ComposerError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+try:
+    from yaml import CSafeLoader as SafeLoader  # much faster
+except ImportError:  # PyYAML was built without libyaml
+    from yaml import SafeLoader  # type: ignore[assignment]
+
 TAG: Final = "tag:yaml.org,2002:"
 DEEPEST: Final = 100
 _MOST_AGAIN: Final = 100_000  # values in one document that aliases repeat
@@ -21,13 +26,13 @@ _AMBIGUOUS: Final = re.compile(r"[yYnN]|[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|
 """Text by PyYAML's reading, and not by all others'."""
 
 
-class Loader(yaml.CSafeLoader):
+class Loader(SafeLoader):
     """Knows the scalars that Kubernetes knows: a date is text."""
 
 
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if tag not in {f"{TAG}timestamp", f"{TAG}value"}]
-    for first, found in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    for first, found in SafeLoader.yaml_implicit_resolvers.items()
 }
 
 
@@ -157,7 +162,7 @@ def write(value: Any, *, indented: bool = False) -> str:
 
 def in_line(value: Any) -> str:
     """``value`` in flow style, for a place within a line."""
-    return _dump(value, _Dumper, flow=True).removesuffix("...\n").strip()
+    return _dump([value], _Dumper, flow=True).strip()[1:-1]
 
 
 def _dump(value: Any, dumper: type[_Dumper], *, flow: bool) -> str:

@@ -102,8 +102,10 @@ async def test_a_server_that_is_not_there(api: FakeApi, tmp_path: Path) -> None:
     for server in (ApiServer("https://127.0.0.1:1", api.account), ApiServer("https://127.0.0.1:1", tmp_path / "none")):
         with pytest.raises(Unreadable, match="the API server cannot be asked: "):
             await ConfigMaps(clock, server).data("n", "x")
+    nowhere = ConfigMaps(clock, None)
     with pytest.raises(Unreadable, match="this process runs in no cluster"):
-        await ConfigMaps(clock, None).data("n", "x")
+        await nowhere.data("n", "x")
+    assert str(nowhere) == "<ConfigMaps of None>"
 
 
 def test_a_server_that_does_not_answer_in_time(tmp_path: Path) -> None:

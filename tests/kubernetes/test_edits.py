@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.kubernetes.edits import rewrite
@@ -38,7 +40,7 @@ def edited(text: str, **changes: Any) -> str:
         ("a: |+\n  x\n\n", {"b": 1}, "a: |+\n  x\n\nb: 1\n"),
         ("a: [1]\n", {"a": [2]}, "a: [2]\n"),
         ("a:\n- 1  # one\n- 2\nb: 1\n", {"a": [3, 2]}, "a:\n- 3  # one\n- 2\nb: 1\n"),
-        ("a:\n- 1  # one\n- 2\nb: 1\n", {"a": [3]}, "a:\n- 3\nb: 1\n"),  # less than before: written anew
+        ("a:\n- 1  # one\n- 2\nb: 1\n", {"a": [3]}, "a:\n  [3]\nb: 1\n"),  # less than before
         ("---\na: 1\n...\n", {"b": 2}, "---\na: 1\nb: 2\n...\n"),
     ],
 )
@@ -100,53 +102,63 @@ def test_a_document_of_nothing_becomes_what_it_shall_say() -> None:
     """As does one from which something is to go, for which there is no edit."""
     assert rewrite("# nothing\n", {"a": 1}) == "a: 1\n"
     assert rewrite("a: 1  # gone\nb: 2\n", {"b": 2}) == "{b: 2}\n"
+    assert rewrite("? |\n  a\n: 1  # an odd key\n", {"a\n": 1, "b": 2}) == "? |\n  a\n: 1\nb: 2\n"
 
 
 # --- anything at all --------------------------------------------------------------------------------------
 
-WORDS = st.sampled_from(["a", "name", "x: y", "yes", "1", "# no", "é", "", "p\nq\n", "two  spaces", "-"])
+KEYS = st.sampled_from(["a", "name", "x: y", "yes", "1", "# no", "é", "two  spaces", "-"])
+SCALARS = st.sampled_from([None, True, 7, "a", "yes", "1", "# no", "", "p\nq\n"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(0, 9) | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
-    max_leaves=10,
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=2),
+    max_leaves=6,
 )
-OBJECTS = st.dictionaries(WORDS, VALUES, min_size=1, max_size=4)
+OBJECTS = st.dictionaries(KEYS, VALUES, min_size=1, max_size=3)
+STYLES = st.tuples(st.sampled_from([None, True, False]), st.sampled_from([2, 4]), st.booleans())
 
 
-@st.composite
-def grown(draw: st.DrawFn, value: Any) -> Any:
-    """``value`` with more in it, as injection makes it: nothing is taken away."""
+def grown(value: Any, more: Iterator[Any]) -> Any:
+    """``value`` with more in it, as injection makes it: nothing is taken away, and no scalar is changed."""
     if isinstance(value, dict):
-        more = draw(st.dictionaries(WORDS.map("new ".__add__), VALUES, max_size=2))
-        return {key: draw(grown(each)) for key, each in value.items()} | more
+        added = {f"new {index}": each for index, each in enumerate(islice(more, 1))}
+        return {key: grown(each, more) for key, each in value.items()} | added
     if isinstance(value, list):
-        return [*draw(st.lists(VALUES, max_size=1)), *value, *draw(st.lists(VALUES, max_size=1))]
-    return draw(st.just(value) | WORDS)
+        return [*islice(more, 1), *(grown(each, more) for each in value), *islice(more, 1)]
+    return value
 
 
-@st.composite
-def changes(draw: st.DrawFn) -> tuple[str, Any]:
-    import yaml
-
-    value = draw(OBJECTS)
-    flow = draw(st.sampled_from([None, True, False]))
-    text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True, indent=draw(st.sampled_from([2, 4])))
-    lines = [f"{line}  # a comment" if line.endswith((":", "1", "a")) else line for line in text.splitlines()]
-    commented = "".join(f"{line}\n" for line in lines)
-    return (commented if _says(commented, value) else text), draw(grown(deepcopy(value)))
+def written(value: Any, style: tuple[bool | None, int, bool]) -> str:
+    """In one of the styles that people write, with comments where there can be some."""
+    flow, indent, is_commented = style
+    text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True, indent=indent)
+    commented = "".join(f"{line}  # a comment\n" for line in text.splitlines())
+    return commented if is_commented and _says(commented, value) else text
 
 
 def _says(text: str, value: Any) -> bool:
     try:
         return bool(read(text) == value)
-    except Exception:
+    except yaml.YAMLError:
         return False
 
 
-@given(changes())
-def test_any_change_comes_true(change: tuple[str, Any]) -> None:
-    """In any style of writing; and the same change again is none."""
-    text, wanted = change
+@settings(deadline=None)
+@given(OBJECTS, st.lists(VALUES, max_size=6), STYLES)
+def test_what_is_added_takes_nothing_away(value: Any, more: list[Any], style: tuple[bool | None, int, bool]) -> None:
+    """In any style, every line stays, but for those with brackets that get a content; the same again is none."""
+    text, wanted = written(value, style), grown(value, iter(more))
     changed = rewrite(text, wanted)
     assert read(changed) == wanted
     assert rewrite(changed, wanted) == changed
+    left = iter(changed.splitlines())
+    assert [line for line in text.splitlines() if not {*"[]{}"} & {*line} and line not in left] == []
+
+
+@settings(deadline=None)
+@given(OBJECTS, OBJECTS, STYLES)
+def test_any_change_comes_true(value: Any, wanted: Any, style: tuple[bool | None, int, bool]) -> None:
+    """Also one that takes away, and makes another thing of something."""
+    changed = rewrite(written(value, style), value | wanted)
+    assert read(changed) == value | wanted
+    assert rewrite(changed, value | wanted) == changed

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from proxy.cli import main
+from proxy.kubernetes import commands
+from proxy.kubernetes.model import Capture, Sidecar
 from tests.support.injected import YAML
 from tests.support.valid_pods import faults
 
@@ -173,3 +175,8 @@ def test_a_config_map_of_another_file(folder: Path, capsys: pytest.CaptureFixtur
     volumes = {each["name"]: each for each in found[0]["spec"]["template"]["spec"]["volumes"]}
     assert volumes["backstay-config"]["configMap"]["name"] == "ways"
     assert found[2] == data
+
+
+def test_every_way_can_be_said() -> None:
+    """The options know what the model knows."""
+    assert (get_args(Capture), get_args(Sidecar)) == (commands.CAPTURES, commands.SIDECARS)

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from proxy.kubernetes.text import in_line, read, write
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
-    max_leaves=8,
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(min_size=1, max_size=4), inner, max_size=2),
+    max_leaves=4,
 )
 
 
@@ -72,6 +72,7 @@ def test_what_is_no_manifest_is_refused(text: str) -> None:
     assert raised.value.problem_mark is not None
 
 
+@settings(deadline=None)
 @given(JSON)
 def test_what_is_written_is_read_alike_by_everybody(value: Any) -> None:
     """By us, and by a reader of YAML 1.2, below a key and within a line."""
