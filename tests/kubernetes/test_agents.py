@@ -142,6 +142,8 @@ def test_an_agent_that_keeps_much_is_told_in_a_line() -> None:
     said = warnings(pod)
     assert "sets SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and 2 more itself" in said
     assert len(said) < 240
+    few = own(*({"name": name, "value": "/corp.pem"} for name in names[:3]))
+    assert "sets SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE itself" in warnings(few)
 
 
 def test_an_agent_that_says_the_same_is_not_told() -> None:
