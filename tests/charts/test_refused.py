@@ -56,6 +56,19 @@ def test_the_schema_names_what_is_wrong(values: dict[str, Any], path: str) -> No
         ({**APIS, "config.listen.metrics": "127.0.0.1:9464"}, "probes and Prometheus come from outside the pod"),
         ({**APIS, "config.listen.agent": "127.0.0.1:0"}, "config.listen.agent has port 0"),
         ({**APIS, "capture": "both"}, "config.listen.transparent is off: capture: both redirects connections there"),
+        ({**APIS, "config.listen.agent": "${env:AT:-127.0.0.1:7070}"}, "config.listen.agent is ${env:AT:-127.0.0.1:70"),
+        (
+            {**APIS, "config.tls_intercept": {"ca_dir": "/etc/backstay/ca"}},
+            "config.tls_intercept.ca_dir is /etc/backstay/ca, where a pod cannot have a volume for it",
+        ),
+        (
+            {**APIS, "config.tls_intercept": {"trust_dir": "/var/run/backstay"}},
+            "config.tls_intercept.trust_dir is /var/run/backstay, where a pod cannot have a volume for it",
+        ),
+        (
+            {**APIS, "config.stores.ledger": "sqlite:/data/ledger.db"},
+            "config.stores.ledger is /data/ledger.db, where an injected Backstay may not write",
+        ),
         (
             {**APIS, "terminationGracePeriodSeconds": 34},
             "too short for drain.timeout (30 s), after which calls are cut; write 35 or more, or nothing",
@@ -81,6 +94,23 @@ def test_the_schema_names_what_is_wrong(values: dict[str, Any], path: str) -> No
 def test_what_no_schema_can_compare_is_refused_in_a_sentence(values: dict[str, Any], sentence: str) -> None:
     """It says what to write instead."""
     assert sentence in refusal(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"config.tls_intercept": {"ca_dir": "/var/lib/backstay/ca", "trust_dir": "/var/run/backstay/trust"}},
+        {"config.tls_intercept": {"ca_dir": "/tmp/ca", "trust_dir": "/etc/backstay-trust"}},
+        {"config.stores.ledger": "sqlite:/var/lib/backstay/ledger.db"},
+        {"config.stores.ledger": "sqlite:/data/ledger.db", "injector.enabled": False},
+        {"config.stores.ledger": "off"},
+        {"terminationGracePeriodSeconds": 35},
+    ],
+    ids=str,
+)
+def test_what_is_beside_it_is_taken(values: dict[str, Any]) -> None:
+    """A chart that places the sidecar itself may have volumes of its own."""
+    assert rendered(APIS, values)
 
 
 @pytest.mark.parametrize("values", [{"global": {"imageRegistry": "x"}}, {"enabled": True}, {"resources": {}}])

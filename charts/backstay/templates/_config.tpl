@@ -19,6 +19,9 @@
 {{- if and $needed (eq $address "off") -}}
 {{- fail (printf "config.listen.%s is off: %s" $name (get (dict "metrics" "probes and Prometheus ask there; write 0.0.0.0:9464" "transparent" (printf "capture: %s redirects connections there; write 127.0.0.1:7071" $.Values.capture) "agent" "agents call there; write 127.0.0.1:7070") $name)) -}}
 {{- end -}}
+{{- if and $needed (contains "${" $address) -}}
+{{- fail (printf "config.listen.%s is %s: made of what only the pod knows, and ports have to be known here; write it out" $name $address) -}}
+{{- end -}}
 {{- if and $needed (hasSuffix ":0" $address) -}}
 {{- fail (printf "config.listen.%s has port 0, which is any free one: name a port that a pod can be told" $name) -}}
 {{- end -}}
@@ -26,6 +29,27 @@
 {{- $metrics := toString .Values.config.listen.metrics -}}
 {{- if regexMatch "^(127\\.|localhost:|\\[::1\\])" $metrics -}}
 {{- fail (printf "config.listen.metrics is %s: probes and Prometheus come from outside the pod; write 0.0.0.0:%s" $metrics (splitList ":" $metrics | last)) -}}
+{{- end -}}
+{{- if eq (include "backstay.intercepts" .) "true" -}}
+{{- include "backstay.checkFolder" (dict "key" "ca_dir" "path" (include "backstay.caDir" .)) -}}
+{{- include "backstay.checkFolder" (dict "key" "trust_dir" "path" (include "backstay.trustDir" .)) -}}
+{{- end -}}
+{{- $ledger := dig "ledger" "off" (.Values.config.stores | default dict) | toString | trimPrefix "sqlite:" -}}
+{{- $inState := regexMatch "^/(var/lib/backstay|tmp)/" $ledger -}}
+{{- if and .Values.injector.enabled (hasPrefix "/" $ledger) (not $inState) -}}
+{{- fail (printf "config.stores.ledger is %s, where an injected Backstay may not write; put it below /var/lib/backstay" $ledger) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* key, path: a place that gets a volume of its own, in every pod. */}}
+{{- define "backstay.checkFolder" -}}
+{{- $taken := list "/etc/backstay" "/secrets" "/var/run/backstay/tools" -}}
+{{- $wrong := or (contains "${" .path) (contains ":" .path) (has .path (list "/var/lib/backstay" "/tmp" "/")) -}}
+{{- range $taken -}}
+{{- if or (hasPrefix (printf "%s/" .) (printf "%s/" $.path)) (hasPrefix (printf "%s/" $.path) .) -}}{{- $wrong = true -}}{{- end -}}
+{{- end -}}
+{{- if $wrong -}}
+{{- fail (printf "config.tls_intercept.%s is %s, where a pod cannot have a volume for it: leave it away, or name a folder that nothing else has" .key .path) -}}
 {{- end -}}
 {{- end -}}
 
