@@ -54,8 +54,8 @@ SAVED: Final = Row(
         ),
         Number(
             "Circuits open now",
-            "Circuits that let no call pass, over all pods; one stays open until somebody calls again. Agents are told "
-            "at once, and when to come back.",
+            "Circuits that let no call pass, over all pods, those in shadow included. One stays open until somebody "
+            "calls again.",
             now("backstay_breaker_state", {"state": "=~open|forced_open"}),
             steps=((None, GREEN), (1, RED)),
             live=True,

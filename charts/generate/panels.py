@@ -17,6 +17,8 @@ from grafana_foundation_sdk.builders import heatmap, prometheus, stat, statetime
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from charts.generate.promql import BY_STEP
+
 WIDTH: Final = 24  # of Grafana's grid
 GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "text"
 
@@ -107,7 +109,7 @@ class Lines:
             .show_points(common.VisibilityMode.NEVER)
             .legend(_legend())
             .tooltip(c.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
-            .targets([_query(each, legend, ref) for ref, legend, each in _lettered(self.expressions)])
+            .targets([self._asked(each, legend, ref) for ref, legend, each in _lettered(self.expressions)])
         )
         if self.stacked:
             panel.stacking(c.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
@@ -118,12 +120,18 @@ class Lines:
             panel.thresholds_style(c.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
         return panel
 
+    def _asked(self, expression: str, legend: str, ref: str) -> prometheus.Dataquery:
+        return _query(expression, legend, ref)
+
 
 @dataclass(frozen=True)
 class Bars(Lines):
-    """Counts of what is rare."""
+    """Counts of what is rare: ``events``."""
 
     stacked: bool = True
+
+    def _asked(self, expression: str, legend: str, ref: str) -> prometheus.Dataquery:
+        return super()._asked(expression, legend, ref).interval(BY_STEP)
 
     def _drawn(self) -> timeseries.Panel:
         return super()._drawn().draw_style(common.GraphDrawStyle.BARS).fill_opacity(80)
@@ -162,7 +170,7 @@ class States:
 
 @dataclass(frozen=True)
 class Heat:
-    """How a histogram's values were spread, over time: ``expression`` has ``le``."""
+    """How a histogram's values were spread, over time: ``expression`` is ``events`` by ``le``."""
 
     title: str
     why: str
@@ -178,7 +186,7 @@ class Heat:
             .y_axis(heatmap.YAxisConfig().unit(self.unit))
             .color(heatmap.HeatmapColorOptions().scheme("Spectral").steps(64).reverse(reverse=True))
             .cell_gap(1)
-            .with_target(_query(self.expression, "{{le}}", "A", form=PromQueryFormat.HEATMAP))
+            .with_target(_query(self.expression, "{{le}}", "A", form=PromQueryFormat.HEATMAP).interval(BY_STEP))
         )
         return _named(panel.build(), self)
 

@@ -173,8 +173,8 @@ SIDE_EFFECTS: Final = Row(
             live=True,
         ),
         Number(
-            "Carried out once",
-            "Calls that were made with a key, for the first time.",
+            "Made for the first time",
+            "Calls that must happen once, and that were sent.",
             total(_ONCE, {"result": "first"}),
         ),
         Number(

@@ -82,8 +82,8 @@ CATCHING: Final = Row(
         ),
         Lines(
             "Egress, by rule",
-            "Decisions on destinations that no API names. deny by metadata or private_networks may be an agent "
-            "that was talked into something.",
+            "Decisions on where connections may go. allow by api: a host that an API names. deny by metadata or "
+            "private_networks may be an agent that was talked into something.",
             {"{{decision}}: {{rule}}": rate("backstay_egress_decisions_total", by="decision, rule")},
             "ops",
             stacked=True,

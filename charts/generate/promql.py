@@ -13,6 +13,9 @@ from proxy.telemetry.metrics import METRICS, Spec
 WHERE: Final = 'cluster=~"$cluster", namespace=~"$namespace", pod=~"$pod"'
 """What every selector has: "All" is ``.*``, which a label that is not there matches, too."""
 
+BY_STEP: Final = "$__rate_interval"
+"""The step of graphs that show ``events``: with it, each of them is in one step, and in no other."""
+
 _SPECS: Final = {spec.name: spec for spec in METRICS}
 _OPERATORS: Final = ("=~", "!~", "!=")
 _SUFFIXES: Final = ("_bucket", "_sum", "_count")
@@ -57,8 +60,8 @@ def total(metric: str, labels: Mapping[str, str] | None = None, *, by: str = "")
 
 
 def events(metric: str, labels: Mapping[str, str] | None = None, *, by: str = "") -> str:
-    """How many for each step of the graph: for what is rare, where a rate would be a small fraction."""
-    return _sum(f"increase({of(metric, labels)}[$__rate_interval])", by)
+    """How many in each step of the graph (see BY_STEP): for what is rare, where a rate would be a small fraction."""
+    return _sum(f"increase({of(metric, labels)}[{BY_STEP}])", by)
 
 
 def quantile(share: float, histogram: str, *, by: str = "", over: str = "$__rate_interval") -> str:

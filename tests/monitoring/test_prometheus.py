@@ -13,7 +13,7 @@ from tests.support.grafana import FILES, FOLDER, Chosen, Query, Viewer, dashboar
 from tests.support.prometheus import Series
 from tests.support.scene import INJECTOR_POD, NAMESPACE, POD, Scene, scene
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 Drawn: TypeAlias = dict[Path, list[tuple[Query, list[Series]]]]
 by_dashboard = pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 by_way = pytest.mark.parametrize("way", ["by_monitor", "by_annotations"])

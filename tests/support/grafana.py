@@ -44,6 +44,7 @@ class Query:
     expression: str
     legend: str
     is_instant: bool
+    step: str = ""  # if it has one of its own
 
     def __str__(self) -> str:
         return f"{self.title}: {self.legend}"
@@ -53,7 +54,8 @@ def queries(board: Mapping[str, Any]) -> Iterator[Query]:
     """Every expression: of panels, and of annotations."""
     for panel in panels(board):
         for target in panel["targets"]:
-            yield Query(panel["title"], target["expr"], target.get("legendFormat", ""), bool(target["instant"]))
+            told = target["expr"], target.get("legendFormat", ""), bool(target["instant"]), target.get("interval", "")
+            yield Query(panel["title"], *told)
     for mark in board["annotations"].get("list", []):
         yield Query(mark["name"], mark["expr"], "", is_instant=False)
 
@@ -77,7 +79,8 @@ class Viewer:
         expression = self.filled(query.expression, chosen)
         if query.is_instant:
             return self.prometheus.at(expression, self.end)
-        return self.prometheus.between(expression, self.start, self.end, self._interval)
+        step = float(self.filled(query.step, chosen).rstrip("s") or self._interval)
+        return self.prometheus.between(expression, self.start, self.end, step)
 
     def offered(self, variable: str, chosen: Chosen) -> list[str]:
         """The values that a variable offers."""
