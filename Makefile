@@ -8,7 +8,7 @@ PROFILE ?=
 TWICE := tests/core tests/policies tests/app tests/wire $(wildcard tests/test_*.py) tests/stores/test_ledger_memory.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-inside test-processes test-compiled test-clients lint bench conformance docs docs-check generated-docs test-kubernetes image-check lock services clean distclean
+.PHONY: help run test test-inside test-processes test-compiled test-clients lint bench conformance docs docs-check generated-docs test-kubernetes image-check test-pod lock services clean distclean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -77,6 +77,9 @@ test-kubernetes: .venv/.stamp-test .cache/helm services ## the charts with a rea
 
 image-check: .venv/.stamp-dev ## lint the Dockerfile
 	@$(BIN)/hadolint Dockerfile
+
+test-pod: .venv/.stamp-test ## the image, built and run beside an agent in a real pod; wants root, podman is installed
+	@scripts/pod.sh $(BIN)/pytest -q -p no:cacheprovider --timeout 300 -o python_files='pod_*.py' tests/pod $(ARGS)
 
 lock: .venv/bin/python ## resolve what requirements/ and tests/clients/node* pin anew (3.11 to 3.14)
 	@$(BIN)/pip -qq --disable-pip-version-check install uv
