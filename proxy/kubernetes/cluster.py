@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import aiohttp
 
 from proxy.clock import Clock
 from proxy.kubernetes.model import Refused
+from proxy.wire.tls import client_context
 
 _PATIENCE: Final = 2.0  # seconds for all of it; the API server that asks us waits meanwhile
 _LARGEST: Final = 4 << 20  # bytes; a ConfigMap has 1 MiB, and JSON may need two for one
@@ -83,7 +83,7 @@ class ConfigMaps:
 async def _get(server: ApiServer, namespace: str, name: str) -> tuple[int, bytes]:
     """Raises OSError, ClientError, ValueError."""
     token = (server.account / "token").read_text().strip()
-    context = ssl.create_default_context(cafile=server.account / "ca.crt")
+    context = client_context(ca_file=str(server.account / "ca.crt"))
     url = f"{server.url}/api/v1/namespaces/{quote(namespace)}/configmaps/{quote(name)}"
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": "backstay-injector"}
     unlimited = aiohttp.ClientTimeout(total=None, sock_connect=None)  # the clock's is the limit

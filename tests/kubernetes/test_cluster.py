@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from proxy.kubernetes.cluster import ApiServer, ConfigMaps, Unreadable
 from proxy.kubernetes.model import Refused
 from tests.support import virtual
 from tests.support.api_server import Answer, FakeApi
+from tests.support.authority import DAY, as_python_3_13, made, server_of
 from tests.support.virtual import START
 
 
@@ -48,6 +50,19 @@ async def test_token_and_roots_are_read_each_time(api: FakeApi) -> None:
     trustme.CA().cert_pem.write_to_path(api.account / "ca.crt")
     with pytest.raises(Unreadable, match=r"the API server cannot be asked: .*certificate verify failed"):
         await found.data("n", "x")
+
+
+async def test_an_authority_without_key_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As clusters have it, EKS among them: also with a Python that asks for them, which the image has."""
+    as_python_3_13(monkeypatch)
+    api = FakeApi(tmp_path / "account")
+    authority = made("kubernetes", until=time.time() + DAY)
+    (api.account / "ca.crt").write_bytes(authority.pem)
+    certificate = made("kube-apiserver", ca=False, issuer=authority, until=time.time() + DAY, host="127.0.0.1")
+    api.tls = server_of(certificate, tmp_path)
+    runner = await api.start()
+    assert await maps(api).data("agents", "ways") == {"backstay.yaml": "version: 1\n"}
+    await runner.cleanup()
 
 
 @pytest.mark.parametrize("document", [{"kind": "ConfigMap"}, {"data": None}, {"data": {}}, {"data": {"n": 1}}])

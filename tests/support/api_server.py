@@ -22,7 +22,9 @@ class FakeApi:
 
     def __init__(self, account: Path, data: Mapping[str, str] | None = None) -> None:
         self.account = account
-        self.authority = trustme.CA()
+        authority = trustme.CA()
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(self.tls)
         self.asked: list[str] = []
         self.answer: Answer = lambda: web.json_response(
             CONFIG_MAP if data is None else {"kind": "ConfigMap", "data": data}
@@ -31,14 +33,12 @@ class FakeApi:
         self.goes_on.set()
         account.mkdir(exist_ok=True)
         (account / "token").write_text("first\n")
-        self.authority.cert_pem.write_to_path(account / "ca.crt")
+        authority.cert_pem.write_to_path(account / "ca.crt")
 
     async def start(self) -> web.AppRunner:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert("127.0.0.1").configure_cert(context)
         app = web.Application()
         app.router.add_get("/{path:.*}", self._handle)
-        runner = await serve(app, "127.0.0.1", 0, tls=context)
+        runner = await serve(app, "127.0.0.1", 0, tls=self.tls)
         self.port = runner.addresses[0][1]
         return runner
 

@@ -6,9 +6,11 @@ import datetime as dt
 import gc
 import ssl
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -58,8 +60,12 @@ def made(
     since: float = NOW - DAY,
     until: float = NOW + 365 * DAY,
     usage: bool | None = None,
+    host: str | None = None,
 ) -> Made:
-    """A CA's certificate, unless ``ca`` is False, or None: it says nothing of it. ``usage``: may it sign others?"""
+    """A CA's certificate, unless ``ca`` is False, or None: it says nothing of it. ``usage``: may it sign others?
+
+    ``host`` is a name or an address that it is good for. Key identifiers it has none.
+    """
     own = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = (
@@ -75,8 +81,17 @@ def made(
         builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     if usage is not None:
         builder = builder.add_extension(_usage(usage), critical=True)
+    if host is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName([_general(host)]), critical=False)
     signer = own if issuer is None else issuer.key
     return Made(builder.sign(signer, None if isinstance(signer, ed25519.Ed25519PrivateKey) else SHA256()), own)
+
+
+def _general(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _usage(may_sign: bool) -> x509.KeyUsage:
@@ -112,6 +127,26 @@ def strict(trusted: Path | bytes) -> ssl.SSLContext:
         context.load_verify_locations(cafile=trusted)
     else:
         context.load_verify_locations(cadata=trusted.decode())
+    return context
+
+
+def as_python_3_13(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults of Python's contexts are those of 3.13, whichever this one is."""
+    default = ssl.create_default_context
+
+    def newer(*arguments: Any, **more: Any) -> ssl.SSLContext:
+        context = default(*arguments, **more)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", newer)
+
+
+def server_of(certificate: Made, folder: Path) -> ssl.SSLContext:
+    """A server with this certificate, which is put into ``folder`` for it."""
+    put(folder, certificate.pem, certificate.key_pem, "server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
     return context
 
 

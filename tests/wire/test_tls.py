@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import trustme
 from proxy.model import Ending
 from proxy.wire.pool import Endpoint
 from proxy.wire.tls import client_context
+from tests.support.authority import DAY, Made, as_python_3_13, handshake, made, server_of, strict
 from tests.support.raw import Agent, End, Vendor, answers, until
 from tests.support.wire import GET, OK, Options, Stack, Wire
 
@@ -166,6 +168,52 @@ def test_a_context_always_verifies(ca_file: str) -> None:
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
         assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Made:
+    """An authority without key identifiers, whose certificate is in ``old.pem``."""
+    authority = made("old", until=time.time() + DAY)
+    (tmp_path / "old.pem").write_bytes(authority.pem)
+    return authority
+
+
+def leaf(issuer: Made, until: float = DAY) -> Made:
+    return made("leaf", ca=False, issuer=issuer, until=time.time() + until, host="vendor.test")
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["this Python", "3.13"])
+def test_an_authority_without_key_identifiers(
+    old: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newer: bool
+) -> None:
+    """Is trusted by every Python, though 3.13 asks for them; what proves something is asked for as ever."""
+    if newer:
+        as_python_3_13(monkeypatch)
+    good = server_of(leaf(old), tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError, match="Missing Authority Key Identifier"):
+        handshake(strict(old.pem), good, "vendor.test")
+    context = client_context(ca_file=str(tmp_path / "old.pem"))
+    assert handshake(context, good, "vendor.test").version() == "TLSv1.3"
+    for name, certificate, why in (
+        ("other.test", leaf(old), "ostname mismatch"),
+        ("vendor.test", leaf(old, until=-1.0), "has expired"),
+        ("vendor.test", leaf(made("old", until=time.time() + DAY)), "signature failure"),
+    ):
+        with pytest.raises(ssl.SSLCertVerificationError, match=why):
+            handshake(context, server_of(certificate, tmp_path), name)
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["this Python", "3.13"])
+def test_an_intermediate_authority_alone(
+    old: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newer: bool
+) -> None:
+    """Is as good as a root where it is what was given, with every Python."""
+    if newer:
+        as_python_3_13(monkeypatch)
+    between = made("between", issuer=old, until=time.time() + DAY)
+    (tmp_path / "between.pem").write_bytes(between.pem)
+    context = client_context(ca_file=str(tmp_path / "between.pem"))
+    assert handshake(context, server_of(leaf(between), tmp_path), "vendor.test").version() == "TLSv1.3"
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
