@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from proxy.agent.env import Place, kubernetes_value, trust_variables, variables
@@ -38,12 +39,18 @@ def equip(draft: Draft, agents: Iterable[Agent], maker: Maker) -> list[str]:
                     f"container {agent.name} sets {_listed(names)} itself, and that stays: clients that read it "
                     f"may {what}; remove it there if their calls should be caught"
                 )
+        overruled = dict.fromkeys(each.name.upper() for each in ours if _may_come(each.name, agent.container))
+        if overruled:
+            warnings.append(
+                f"container {agent.name} has envFrom: what it sets there of {_listed([*overruled])} is overruled by "
+                "what injection sets; set under env what is to stay or to be joined"
+            )
     return warnings
 
 
 def variables_for(maker: Maker) -> list[Variable]:
     """The variables for every agent of a pod. Who is redirected has to know of trust alone."""
-    place = Place(shims=None if maker.shims is None else maker.trust.trust_dir / "shims")
+    place = Place(shims=None if maker.shims is None else Path(maker.shims))
     make = trust_variables if maker.wish.capture == "transparent" else variables
     found = make(maker.config, place)
     return [replace(each, joined_by=",") if each.name.upper() == _NO_PROXY else each for each in found]
@@ -68,6 +75,13 @@ def _environment(draft: Draft, agent: Agent, ours: Sequence[Variable]) -> list[s
         elif _says(entry) != value:
             kept.append(entry["name"])
     return list(dict.fromkeys(kept))
+
+
+def _may_come(name: str, container: Mapping[str, Any]) -> bool:
+    """Whether ``envFrom`` may bring it, which nobody here can look into, and ``env`` does not say it anyway."""
+    if any(entry["name"].upper() == name.upper() for entry in container.get("env") or []):
+        return False
+    return any(name.startswith(str(each.get("prefix") or "")) for each in container.get("envFrom") or [])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from proxy.config.problems import near
 from proxy.kubernetes import values
-from proxy.kubernetes.model import PREFIX, Installation, Refused, Resources, Skipped, Wish
+from proxy.kubernetes.model import PREFIX, Capture, Installation, Refused, Resources, Roots, Sidecar, Skipped, Wish
 from proxy.kubernetes.names import INJECT, STATUS
 
 _RESOURCES: Final = ("cpu-request", "memory-request", "cpu-limit", "memory-limit")
 READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "inject": values.switch,
     "config": values.name,
-    "capture": values.one_of("env", "transparent", "both"),
-    "sidecar": values.one_of("native", "container"),
+    "capture": values.one_of(*get_args(Capture)),
+    "sidecar": values.one_of(*get_args(Sidecar)),
     "shims": values.switch,
-    "roots": values.one_of("agent", "system"),
+    "roots": values.one_of(*get_args(Roots)),
     **dict.fromkeys(_RESOURCES, values.quantity),
     "exclude-ports": values.ports,
     "exclude-networks": values.networks,

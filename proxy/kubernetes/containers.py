@@ -5,6 +5,7 @@ Called by sidecar.py, which says which of them a pod gets. Each is a value of it
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from shlex import quote
@@ -63,10 +64,11 @@ class Maker:
         mounts += [_mount(names.TOOLS, names.TOOLS_PATH)] if tools else []
         return self._reading(names.PREPARE, ["prepare", names.CONFIG_PATH, *tools, *shims], mounts)
 
-    def roots(self, number: int, agent: Container) -> Container:
-        """Copies the roots of an agent's own image to where Backstay makes the bundle; it never fails.
+    def roots(self, number: int, agent: Container, mounts: Sequence[Mapping[str, Any]]) -> Container:
+        """Copies the roots of an agent's own image to where Backstay makes the bundle, and ends well whatever it finds.
 
         It runs as the agent would, so that whatever admits the agent admits it, but without any of its privileges.
+        ``mounts``: of the agent, those that bring roots of their own.
         """
         to = quote(str(self.trust.trust_dir / ROOTS / f"{number}.pem"))
         script = (
@@ -83,6 +85,7 @@ class Maker:
             volumeMounts=[
                 _mount(names.TOOLS, names.TOOLS_PATH, read_only=True),
                 _mount(names.TRUST, str(self.trust.trust_dir)),
+                *mounts,
             ],
         )
 

@@ -16,7 +16,7 @@ from proxy.kubernetes import names
 from proxy.kubernetes.containers import Maker
 from proxy.kubernetes.model import PREFIX, Refused, Skipped, Supply
 from proxy.kubernetes.pods import Pod
-from proxy.kubernetes.sidecar import ends_with_agent
+from proxy.kubernetes.sidecar import agents_grace, ends_with_agent
 
 _READ_ONLY: Final = ("configMap", "secret", "projected", "downwardAPI")
 _ANNOTATIONS: Final = 256 << 10  # bytes: the limit of Kubernetes for all annotations of an object
@@ -27,7 +27,7 @@ _METRICS: Final = "write listen: {metrics: 0.0.0.0:9464}"
 def skipped(pod: Pod) -> Skipped | None:
     """Why the pod stays as it is, if it does."""
     if names.STATUS in pod.annotations and names.SIDECAR in pod.names:
-        return Skipped("the pod has its sidecar already")
+        return Skipped("the pod has its sidecar already", unasked=True)
     if pod.spec.get("hostNetwork") is True:
         return Skipped(
             "the pod is in the network of its host, whose connections are not its own; its calls are not caught"
@@ -65,6 +65,12 @@ def warnings(pod: Pod, maker: Maker) -> Iterator[str]:
 def _of_plain(pod: Pod, maker: Maker) -> Iterator[str]:
     if maker.wish.sidecar == "native":
         return
+    time, drain = agents_grace(pod), maker.config.drain_timeout
+    if time > drain:
+        yield (
+            f"the agent has {time} s to end, and a plain container of Backstay ends beside it within drain.timeout, "
+            f"{drain:g} s: calls after that fail; set drain.timeout to {time}s, or use sidecar: native"
+        )
     if any(each.get("restartPolicy") == "Always" for each in pod.init_containers):
         yield "sidecars of the pod's own start before a plain container, and are not caught; use sidecar: native"
     if ends_with_agent(pod, maker):
@@ -102,13 +108,20 @@ def _of_paths(maker: Maker) -> Iterator[str]:
         yield f"stores.ledger is {ledger}, where Backstay may not write in a pod; put it below {names.STATE_PATH}"
 
 
-_FIXED: Final = (names.CONFIG_PATH, names.SECRET_PATH, names.TOOLS_PATH, names.STATE_PATH, names.TMP_PATH)
+_CLOSED: Final = (
+    names.CONFIG_PATH,
+    names.SECRET_PATH,
+    names.TOOLS_PATH,
+    "/opt/backstay",  # the program in our own image
+    "/usr/lib/backstay",  # and its busybox
+)
+"""Where nothing may be mounted below, nor above."""
+_FIXED: Final = (*_CLOSED, names.STATE_PATH, names.TMP_PATH)
 
 
 def _of_path(key: str, path: PurePath) -> Iterator[str]:
-    read_only = (names.CONFIG_PATH, names.SECRET_PATH, names.TOOLS_PATH)
     taken = next((each for each in _FIXED if path == PurePath(each)), None) or next(
-        (each for each in read_only if path.is_relative_to(each) or PurePath(each).is_relative_to(path)), None
+        (each for each in _CLOSED if path.is_relative_to(each) or PurePath(each).is_relative_to(path)), None
     )
     if taken is not None:
         yield f"{key} is {path}, and {taken} has another use in a pod; leave {key} away, or name another folder"

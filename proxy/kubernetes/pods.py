@@ -91,6 +91,7 @@ def _containers(spec: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
         where = f"spec.{kind}[{index}]."
         _named(container, "env", where)
         _named(container, "volumeMounts", where)
+        _items(container, "envFrom", where)
         _mapping(container, "securityContext", where)
         _items(container, "ports", where)
     return found

@@ -15,6 +15,7 @@ from proxy.kubernetes.containers import LINGER, Container, Maker, started
 from proxy.kubernetes.draft import Draft
 from proxy.kubernetes.model import Supply
 from proxy.kubernetes.pods import Agent, Pod
+from proxy.kubernetes.root_sources import sources
 
 _GRACE = 30  # seconds: what Kubernetes gives if a pod says nothing
 _MARGIN = 5  # seconds: for the last words of a process
@@ -22,7 +23,7 @@ _MARGIN = 5  # seconds: for the last words of a process
 
 def place(draft: Draft, pod: Pod, maker: Maker, agents: Sequence[Agent]) -> None:
     """Put the containers of ours where they belong."""
-    before = list(_before(maker, agents))
+    before = list(_before(pod, maker, agents))
     if maker.wish.sidecar == "native":
         for index, container in enumerate([*before, {**maker.sidecar(), "restartPolicy": "Always"}]):
             draft.insert("spec", "initContainers", index=index, value=container)
@@ -54,10 +55,15 @@ def grace(pod: Pod, maker: Maker) -> int:
 
     A native sidecar is told to end when the agent has ended, a plain container at the same time as the agent.
     """
-    own = pod.spec.get("terminationGracePeriodSeconds")
-    agents = _GRACE if own is None else int(own)
+    agents = agents_grace(pod)
     drain = math.ceil(maker.config.drain_timeout) + _MARGIN
     return agents + drain if maker.wish.sidecar == "native" else max(agents, drain)
+
+
+def agents_grace(pod: Pod) -> int:
+    """Seconds that the pod gives to its own containers."""
+    own = pod.spec.get("terminationGracePeriodSeconds")
+    return _GRACE if own is None else int(own)
 
 
 def ends_with_agent(pod: Pod, maker: Maker) -> bool:
@@ -65,15 +71,12 @@ def ends_with_agent(pod: Pod, maker: Maker) -> bool:
     return maker.wish.sidecar == "container" and pod.spec.get("restartPolicy", "Always") != "Always"
 
 
-def _before(maker: Maker, agents: Sequence[Agent]) -> Iterator[Container]:
+def _before(pod: Pod, maker: Maker, agents: Sequence[Agent]) -> Iterator[Container]:
     if maker.has_roots or maker.shims:
         yield maker.prepare()
     if maker.has_roots:
-        images = {
-            agent.container["image"]: agent.container for agent in reversed(agents) if agent.container.get("image")
-        }
-        for number, container in enumerate(reversed(images.values()), 1):
-            yield maker.roots(number, container)
+        for number, (container, mounts) in enumerate(sources(pod, maker, agents), 1):
+            yield maker.roots(number, container, mounts)
     if maker.wish.sidecar == "container" and maker.config.tls_intercept is not None:
         yield maker.authority()
     transparent = maker.config.listen.transparent

@@ -146,6 +146,31 @@ def test_an_agent_that_keeps_much_is_told_in_a_line() -> None:
     assert "sets SSL_CERT_FILE, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE itself" in warnings(few)
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"configMapRef": {"name": "proxy-env"}}, "of HTTP_PROXY, HTTPS_PROXY, "),
+        (
+            {"prefix": "SSL_", "secretRef": {"name": "corp"}},
+            "has envFrom: what it sets there of SSL_CERT_FILE is overruled",
+        ),
+        ({"prefix": "APP_", "secretRef": {"name": "keys"}}, ""),
+    ],
+)
+def test_what_an_agent_takes_from_elsewhere_is_overruled_and_told(source: dict[str, Any], said: str) -> None:
+    """Kubernetes puts ``env`` over it, and nobody here can look into it."""
+    found = warnings(a_pod(agent={"envFrom": [source]}))
+    assert said in found if said else not found
+    assert len(found) < 240
+
+
+def test_what_an_agent_sets_under_env_is_not_taken_from_elsewhere() -> None:
+    """It is said once that it stays."""
+    said = warnings(a_pod(agent={"env": [{"name": "SSL_CERT_FILE", "value": "/a"}], "envFrom": [{"prefix": "SSL_"}]}))
+    assert "sets SSL_CERT_FILE itself" in said
+    assert "envFrom" not in said
+
+
 def test_an_agent_that_says_the_same_is_not_told() -> None:
     """A chart may have placed the variables already."""
     pod = own({"name": "HTTPS_PROXY", "value": PROXY}, {"name": "SSL_CERT_FILE", "value": BUNDLE})

@@ -57,8 +57,8 @@ def test_a_pod_that_cannot_have_a_sidecar_stays_as_it_is(spec: dict[str, Any], w
 
 
 def test_a_pod_that_has_its_sidecar_stays_as_it_is() -> None:
-    """Of whatever version."""
-    assert outcome(injected(a_pod())) == Skipped("the pod has its sidecar already")
+    """Of whatever version; another webhook that changes the pod makes nobody read of it."""
+    assert outcome(injected(a_pod())) == Skipped("the pod has its sidecar already", unasked=True)
 
 
 def test_a_status_alone_is_no_sidecar() -> None:
@@ -92,6 +92,11 @@ def test_a_pod_that_says_what_is_so_anyway_gets_its_sidecar(spec: dict[str, Any]
         (
             keeping("trust_dir: /var/run/backstay"),
             "and /var/run/backstay/tools has another use in a pod; leave tls_intercept.trust_dir",
+        ),
+        (keeping("ca_dir: /usr"), "tls_intercept.ca_dir is /usr, and /usr/lib/backstay has another use"),
+        (
+            keeping("trust_dir: /opt/backstay"),
+            "tls_intercept.trust_dir is /opt/backstay, and /opt/backstay has another",
         ),
         (keeping("ca_dir: '/x${env:Y}'"), "tls_intercept.ca_dir is made of a variable or file of the pod"),
         (keeping("trust_dir: '/a:b'"), "tls_intercept.trust_dir is /a:b, and a mount cannot have ':' in its path"),
@@ -240,6 +245,28 @@ def test_what_its_owner_should_know_is_said(pod: dict[str, Any], said: str) -> N
     """It can be done, with less than it seems."""
     assert said in warnings(pod)
     assert max(map(len, warnings(pod).splitlines())) < 240  # the API server cuts off what is longer
+
+
+@pytest.mark.parametrize(
+    ("spec", "drain", "said"),
+    [
+        (
+            {"terminationGracePeriodSeconds": 120},
+            "30s",
+            "the agent has 120 s to end, and a plain container of Backstay",
+        ),
+        ({}, "10s", "drain.timeout, 10 s: calls after that fail; set drain.timeout to 30s, or use sidecar: native"),
+        ({"terminationGracePeriodSeconds": 120}, "2m", None),
+    ],
+)
+def test_an_agent_with_more_time_to_end_than_a_plain_container_is_told(
+    spec: dict[str, Any], drain: str, said: str | None
+) -> None:
+    """Both are told to end at once; a native sidecar is told after the agent."""
+    supply = a_supply(YAML + f"drain: {{timeout: {drain}}}\n")
+    found = warnings(a_pod(spec=spec, sidecar="container"), supply)
+    assert found == "" if said is None else said in found
+    assert warnings(a_pod(spec=spec), supply) == ""
 
 
 def test_that_https_is_not_looked_into_is_said() -> None:
