@@ -34,7 +34,7 @@ from proxy.control import Controls
 from proxy.descriptors import make_room
 from proxy.lingering import Lingering, Stay
 from proxy.loop import Loop
-from proxy.neighbours import agent_processes, require_company
+from proxy.neighbours import company, require_company
 from proxy.runtime import Runtime
 from proxy.state import Parts, Survivors
 from proxy.telemetry.log import AccessLog, setup
@@ -135,8 +135,8 @@ class App:
             body_limit=limits.body_bytes,
         )
         self.listener.pending = lambda: self.survivors.ledgers.under_way
-        agents = partial(agent_processes, os.geteuid()) if self._stay.with_agent else None
-        self._lingering = Lingering(clock, self.listener, self._stay.linger, agents)
+        others = partial(company, os.geteuid()) if self._stay.with_agent else None
+        self._lingering = Lingering(clock, self.listener, self._stay.linger, others)
         self._catching = Catching(clock, registry, self.listener, self.survivors.guard)
         self.survivors.evicted["leaf_certificates"] = lambda: self._catching.evictions
         registry.gauge("backstay_build_info", version=__version__, python=sys.version.split()[0]).set(1)

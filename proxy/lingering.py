@@ -9,18 +9,22 @@ What is left of ``drain.timeout`` then is the drain's (wire/listener.py).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from proxy.clock import Clock
+    from proxy.neighbours import Company
 
 _log = logging.getLogger("backstay")
 
 _LOOK_SECONDS: Final = 0.1  # between two looks while it lingers: calls are counted, so that none can be missed
-_WATCH_SECONDS: Final = 0.5  # between two looks at the agent's processes while it serves
-_GONE_SECONDS: Final = 2.0  # without a process before the agent has ended: containers of a pod start one by one
+_AWAIT_SECONDS: Final = 0.02  # between two looks for the agent's first process, which may fail and be gone at once
+_WATCH_SECONDS: Final = 0.5  # between two looks at its processes, once it was seen
+_GONE_SECONDS: Final = 10.0  # without a process before it has ended: containers start one by one, each after its image
+_FAILED_SECONDS: Final = 300.0  # the same if none ever ran, as far as was seen: it has failed, or an image is pulled
 _DRAIN_SECONDS: Final = 5.0  # of drain.timeout, kept for the drain: agents that go on have to be told to leave
 
 
@@ -45,20 +49,23 @@ class Traffic(Protocol):
 class Lingering:
     """See the module."""
 
-    def __init__(self, clock: Clock, traffic: Traffic, linger: float, agents: Callable[[], int] | None) -> None:
+    def __init__(self, clock: Clock, traffic: Traffic, linger: float, others: Callable[[], Company] | None) -> None:
         self._clock = clock
         self._traffic = traffic
         self._linger = linger
-        self._agents = agents  # how many processes the agent has; None: nobody asks
-        self.seen = False  # the agent, ever
+        self._others = others  # the processes beside ours; None: nobody asks
+        self._patience = math.inf  # seconds without one of them before the agent has ended
+        self._last = clock.now()  # when there was one
+
+    @property
+    def seen(self) -> bool:
+        """The agent, ever."""
+        return self._patience == _GONE_SECONDS
 
     async def deserted(self) -> None:
         """Return once the agent's processes have been seen, and have ended."""
-        last_seen = self._clock.now()
-        while not self.seen or self._clock.now() - last_seen < _GONE_SECONDS:
-            if self._look():
-                last_seen = self._clock.now()
-            await self._clock.sleep(_WATCH_SECONDS)
+        while self._look() or self._clock.now() - self._last < self._patience:
+            await self._clock.sleep(_WATCH_SECONDS if self.seen else _AWAIT_SECONDS)
 
     async def stay(self, limit: float) -> None:
         """Return once nobody needs Backstay any more, and in time for a drain within ``limit`` seconds."""
@@ -75,11 +82,17 @@ class Lingering:
 
     def _look(self) -> bool:
         """Whether the agent has a process."""
-        found = self._agents() if self._agents is not None else 0
-        if found and not self.seen:
-            self.seen = True
-            _log.info("the agent is seen", extra={"processes": found})
-        return found > 0
+        if self._others is None:
+            return False
+        found = self._others()
+        if found.running and not self.seen:
+            self._patience = _GONE_SECONDS
+            _log.info("the agent is seen", extra={"processes": found.running})
+        if found.starting:
+            self._patience = min(self._patience, _FAILED_SECONDS)
+        if found.running or found.starting:
+            self._last = self._clock.now()
+        return found.running > 0
 
     def _disquiet(self) -> Callable[[], bool]:
         """Whether there has been a call within the last ``linger`` seconds, counted from now on."""

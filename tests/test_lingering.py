@@ -10,6 +10,7 @@ import pytest
 
 from proxy.clock import Clock
 from proxy.lingering import Lingering
+from proxy.neighbours import Company
 from tests.support import virtual
 
 T = TypeVar("T")
@@ -29,12 +30,12 @@ class Calls:
 class Scene:
     clock: Clock
     calls: Calls
-    processes: list[int]  # of the agent, at each look; the last one holds
+    processes: list[Company]  # beside Backstay's, at each look; the last one holds
 
     def lingering(self, linger: float = 0.0) -> Lingering:
         return Lingering(self.clock, self.calls, linger, self._look if self.processes else None)
 
-    def _look(self) -> int:
+    def _look(self) -> Company:
         return self.processes.pop(0) if len(self.processes) > 1 else self.processes[0]
 
     def at(self, seconds: float, **calls: int) -> None:
@@ -47,8 +48,10 @@ class Scene:
         return self.clock.now() - before
 
 
-def scene(scenario: Callable[[Scene], Awaitable[T]], *processes: int) -> T:
-    return virtual.run(lambda clock: scenario(Scene(clock, Calls(), list(processes))))
+def scene(scenario: Callable[[Scene], Awaitable[T]], *running: int) -> T:
+    """``running``: how many processes of the agent there are, at each look."""
+    processes = [Company(each, starting=0) for each in running]
+    return virtual.run(lambda clock: scenario(Scene(clock, Calls(), processes)))
 
 
 def test_whoever_asked_for_nothing_is_not_kept_waiting() -> None:
@@ -140,23 +143,71 @@ def test_an_agent_that_has_ended_is_not_waited_for() -> None:
     assert scene(scenario, 1, 0) == 0.0
 
 
+@dataclass
+class Pod:
+    """What there is beside Backstay at which time: ``running`` and ``starting`` have first and last moments."""
+
+    clock: Clock
+    running: tuple[tuple[float, float], ...] = ()
+    starting: tuple[tuple[float, float], ...] = ()
+
+    def company(self) -> Company:
+        return Company(self._at(self.running), self._at(self.starting))
+
+    def _at(self, spans: tuple[tuple[float, float], ...]) -> int:
+        now = self.clock.now() - virtual.START
+        return sum(first <= now < last for first, last in spans)
+
+
+def ends(
+    running: tuple[tuple[float, float], ...], starting: tuple[tuple[float, float], ...] = (), *, within: float = 1000.0
+) -> float | None:
+    """After how many seconds the agent has ended; None: not ``within`` so many."""
+
+    async def scenario(clock: Clock) -> float | None:
+        lingering = Lingering(clock, Calls(), 0.0, Pod(clock, running, starting).company)
+        try:
+            await clock.wait(lingering.deserted(), within, TimeoutError())
+        except TimeoutError:
+            return None
+        assert repr(lingering) == f"<Lingering 0 s{', agent seen' * bool(running)}>"
+        return clock.now() - virtual.START
+
+    return virtual.run(scenario)
+
+
 @pytest.mark.parametrize(
-    ("processes", "seconds"),
+    ("running", "last"),
     [
-        ((0,) * 100 + (1,) * 10 + (0,), 55.0 + 2.0),  # it starts late: an image is pulled
-        ((1, 0, 0, 1, 1, 0), 2.5 + 2.0),  # one container has ended before the next began
+        (((50.0, 55.0),), 55.0),  # it starts late: an image is pulled
+        (((5.1, 5.15),), 5.15),  # it fails at once
+        (((1.0, 2.0), (11.5, 13.0)), 13.0),  # one container has ended before the image of the next was there
     ],
-    ids=["late", "one by one"],
+    ids=["late", "short", "one by one"],
 )
-def test_the_agent_has_ended_once_it_was_seen_and_is_away_for_two_seconds(
-    processes: tuple[int, ...], seconds: float
+def test_the_agent_has_ended_once_it_was_seen_and_is_away_for_ten_seconds(
+    running: tuple[tuple[float, float], ...], last: float
 ) -> None:
     """Not before it has started, nor between two of its containers."""
+    assert ends(running) == pytest.approx(last + 10.0, abs=0.6)
 
-    async def scenario(scene: Scene) -> float:
-        lingering = scene.lingering()
-        took = await scene.took(lingering.deserted())
-        assert repr(lingering) == "<Lingering 0 s, agent seen>"
-        return took
 
-    assert scene(scenario, *processes) == pytest.approx(seconds, abs=0.6)
+@pytest.mark.parametrize(
+    ("running", "starting", "last"),
+    [
+        ((), ((5.0, 5.05),), 305.0),  # a program that is not there, or that fails within a look
+        (((200.0, 201.0),), ((1.0, 1.05),), 211.0),  # a hook of ours, and then the image of the agent is pulled
+        (((1.0, 2.0),), ((11.0, 11.6),), 21.5),  # the next container
+    ],
+    ids=["failed", "a hook", "the next"],
+)
+def test_a_runtime_that_starts_something_may_be_all_that_is_seen(
+    running: tuple[tuple[float, float], ...], starting: tuple[tuple[float, float], ...], last: float
+) -> None:
+    """It is no agent yet, but there may have been one: then five minutes are waited, not for ever."""
+    assert ends(running, starting) == pytest.approx(last, abs=0.6)
+
+
+def test_an_agent_that_has_not_come_is_waited_for() -> None:
+    """However long its image takes."""
+    assert ends(()) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.neighbours import AloneError, agent_processes, require_company
+from proxy.neighbours import AloneError, Company, company, require_company
 
 US = os.geteuid()
 ANOTHER = US + 1  # every file here is ours: then this is Backstay
@@ -36,8 +36,15 @@ def process(proc: Path, pid: str, state: str = "S", name: str = "agent") -> None
 def test_whose_a_process_is(tmp_path: Path, pid: str, state: str, name: str, counted: int) -> None:
     """Numbers but 1, of other users, alive."""
     process(tmp_path, pid, state, name)
-    assert agent_processes(ANOTHER, tmp_path) == counted
-    assert agent_processes(US, tmp_path) == 0
+    assert company(ANOTHER, tmp_path) == Company(counted, starting=0)
+    assert company(US, tmp_path) == Company(0, 0)
+
+
+@pytest.mark.parametrize("name", ["runc:[2:INIT]", "runc:[1:CHILD]", "crun"])
+def test_a_runtime_is_not_the_agent_yet(tmp_path: Path, name: str) -> None:
+    """It may be on its way into Backstay's own container."""
+    process(tmp_path, "7", name=name)
+    assert company(ANOTHER, tmp_path) == Company(0, starting=1)
 
 
 def test_what_vanishes_or_is_hidden_is_passed_over(tmp_path: Path) -> None:
@@ -47,7 +54,7 @@ def test_what_vanishes_or_is_hidden_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "9").mkdir()
     (tmp_path / "10").mkdir()
     (tmp_path / "10" / "stat").write_text("")
-    assert agent_processes(ANOTHER, tmp_path) == 1
+    assert company(ANOTHER, tmp_path).running == 1
 
 
 @pytest.fixture
@@ -60,10 +67,10 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 def test_the_real_proc(child: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """Its entries belong to the users of the processes; one that has ended does not count, reaped or not."""
     (tmp_path / str(child.pid)).symlink_to(f"/proc/{child.pid}")
-    assert (agent_processes(ANOTHER, tmp_path), agent_processes(US, tmp_path)) == (1, 0)
+    assert (company(ANOTHER, tmp_path).running, company(US, tmp_path).running) == (1, 0)
     child.kill()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie now
-    assert agent_processes(ANOTHER, tmp_path) == 0
+    assert company(ANOTHER, tmp_path).running == 0
 
 
 def test_alone_in_its_namespace() -> None:
