@@ -3,8 +3,9 @@
     POST /inject             pods that are annotated
     POST /inject/namespace   pods of a namespace that is labelled: all that do not say otherwise
 
-200 is an answer, whatever it is. 400: no review. 413: too large a one. 500: the configuration could not be read, or a
-defect; then ``failurePolicy`` decides what becomes of the pod.
+200 is an answer, whatever it is. 500: the configuration could not be read, or a defect; then ``failurePolicy`` decides
+what becomes of the pod. 400: no review. 408: too slow a one. 413: too large a one. The API server that the chart sets up
+sends none of these three: they are counted apart, as ``invalid``, and not timed, since anybody may find the port.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Webhook:
         self._maps = maps
         self._results = {
             result: registry.counter("backstay_injector_reviews_total", result=result)
-            for result in ("injected", "skipped", "refused", "failed")
+            for result in ("injected", "skipped", "refused", "failed", "invalid")
         }
         self._duration = registry.histogram("backstay_injector_review_duration_seconds")
 
@@ -85,22 +86,24 @@ class Webhook:
         async def counted(request: web.Request) -> web.StreamResponse:
             since = self._clock.now()
             try:
-                return await handle(request)
+                response = await handle(request)
             except web.HTTPException as error:  # the answer to what is no review
-                self._results["failed"].inc()
+                self._results["invalid"].inc()
                 return _said(error.status, error.text or error.reason)
             except Unreadable as error:
-                self._results["failed"].inc()
                 _log.error("a review failed", extra={"why": str(error)})
-                return _said(500, str(error))
+                response = self._failed(str(error))
             except Exception:  # noqa: BLE001 -- whatever it is, it is ours
-                self._results["failed"].inc()
                 _log.exception("a review failed")
-                return _said(500, "there is a defect in Backstay's injector; its log has more")
-            finally:
-                self._duration.observe(self._clock.now() - since)
+                response = self._failed("there is a defect in Backstay's injector; its log has more")
+            self._duration.observe(self._clock.now() - since)
+            return response
 
         return counted
+
+    def _failed(self, why: str) -> web.Response:
+        self._results["failed"].inc()
+        return _said(500, why)
 
     async def _answer(self, request: web.Request, *, unless_told: bool) -> web.Response:
         try:
@@ -113,7 +116,10 @@ class Webhook:
 
     async def _document(self, request: web.Request) -> Any:
         late = web.HTTPRequestTimeout(text=f"the review did not come in within {_PATIENCE:g} s")
-        body = await self._clock.wait(request.read(), _PATIENCE, late)
+        try:
+            body = await self._clock.wait(request.read(), _PATIENCE, late)
+        except (ConnectionError, web.RequestPayloadError):
+            raise review.BadReview("this was cut short, or is not encoded as it says") from None
         try:
             return json.loads(body)
         except (ValueError, RecursionError):

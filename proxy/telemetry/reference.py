@@ -48,7 +48,7 @@ Label values come from the configuration or from closed lists, never from traffi
   `what` was dropped: `cache_entries`, `idempotency_bodies`, `rate_limit_keys`.
 - `result` of a reload: `ok`, `failed`; of a review by the injector: `injected`, `skipped` (not asked for, done already,
   or a kind of pod that cannot have a sidecar), `refused` (what its annotations ask for is wrong), `failed` (the
-  configuration could not be read, or what came was no review).
+  configuration could not be read, or a defect), `invalid` (what came was no review: not the API server's).
 - `reason`: why a call was not forwarded, as in the `reason` of the error that the agent sees; or how its body ended
   too early (`broken`, `stalled`, `abandoned`); else empty.
 

@@ -32,9 +32,9 @@ RESULTS = {
     **dict.fromkeys((*SKIPPED_ASIDE, *NOT_ABOUT_NEW_PODS), "skipped"),
     **dict.fromkeys(("create-host-network", "create-windows", "create-injected"), "skipped"),
     **dict.fromkeys(("create-misspelt", "create-bad-value"), "refused"),
-    "v1beta1": "failed",
+    "v1beta1": "invalid",
 }
-WARNED = ("create-host-network", "create-windows", "create-injected")
+WARNED = ("create-host-network", "create-windows")
 
 
 class FakeMaps:
@@ -71,7 +71,8 @@ class Api:
 
     def results(self) -> dict[str, float]:
         found = {
-            each: self.registry.counter("backstay_injector_reviews_total", result=each) for each in RESULTS.values()
+            each: self.registry.counter("backstay_injector_reviews_total", result=each)
+            for each in (*RESULTS.values(), "failed")
         }
         return {result: counter.value for result, counter in found.items() if counter.value}
 
@@ -192,11 +193,38 @@ async def test_another_offer_holds_from_the_next_review_on(api: Api) -> None:
     ],
 )
 async def test_what_is_no_review_gets_a_clear_answer(api: Api, body: bytes, status: int, sentence: str) -> None:
-    """In one line; it is counted as failed, for an API server that is set up wrongly sends such."""
+    """In one line; it is counted apart, since nobody is to be woken by whoever scans ports."""
     response = await api.client.post("/inject", data=io.BytesIO(body))
     assert response.status == status
     assert (await response.text()).startswith(f"backstay: {sentence}")
-    assert api.results() == {"failed": 1}
+    assert api.results() == {"invalid": 1}
+
+
+async def test_a_body_that_is_not_what_it_says_is_no_defect(api: Api) -> None:
+    """Of ours: whoever sent it is answered that it is no review."""
+    response = await api.client.post("/inject", data=b"{}", headers={"Content-Encoding": "gzip"})
+    assert (response.status, await response.text()) == (
+        400,
+        "backstay: this was cut short, or is not encoded as it says\n",
+    )
+    assert api.results() == {"invalid": 1}
+
+
+async def test_who_hangs_up_in_the_middle_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    """Of ours, either: counted apart, without a trace in the log."""
+    registry = Registry()
+    webhook = Webhook(Clock(asyncio.get_running_loop()), registry, FakeMaps(), Offer(INSTALLATION, a_supply()))
+    runner = await serve(webhook.app(), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1])
+    writer.write(b"POST /inject HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+    await reader.readuntil(b"100 Continue\r\n\r\n")
+    writer.write(b"{")
+    writer.close()
+    async with asyncio.timeout(10):
+        while not registry.counter("backstay_injector_reviews_total", result="invalid").value:
+            await asyncio.sleep(0.01)
+    await runner.cleanup()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_review_that_does_not_come_in_is_given_up() -> None:
@@ -262,8 +290,10 @@ async def test_the_log_has_a_line_for_each_pod_that_asked(api: Api, caplog: pyte
 
 
 async def test_each_review_is_timed(api: Api) -> None:
-    """Whatever becomes of it."""
+    """Whatever becomes of it; what is none is not, since it takes as long as a stranger likes."""
     await api.review(recorded("create"))
+    api.maps.failure = Unreadable("the API server answered 403: forbidden")
+    await api.client.post("/inject", json=recorded("create-config-map"))
     await api.client.post("/inject", data=b"")
     assert sum(api.registry.histogram("backstay_injector_review_duration_seconds").counts) == 2
 
