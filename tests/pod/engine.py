@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -17,6 +18,9 @@ IMAGE: Final = "localhost/backstay:pod"
 PATIENCE: Final = 60.0  # seconds, on a busy machine
 HARDENED: Final = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
 """As injection has it, of a container that stands alone."""
+
+CONFIG: Final = '{version: 1, listen: {agent: "127.0.0.1:7070", metrics: "127.0.0.1:9464"}, apis: {vendor: {url: "https://vendor.test"}}}'
+"""Of a Backstay that stands alone."""
 
 Done = subprocess.CompletedProcess[str]
 
@@ -41,6 +45,13 @@ def once(*command: str, options: tuple[str, ...] = HARDENED) -> str:
     """What one command prints that runs in the image, in place of Backstay, in a container that is gone after it."""
     program, *arguments = command
     return podman("run", "--rm", *options, "--entrypoint", program, IMAGE, *arguments)
+
+
+def sizes(folder: Path) -> list[int]:
+    """Bytes of each layer as it is fetched, the base's first."""
+    podman("push", "--quiet", "--compress", IMAGE, f"dir:{folder}")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return [layer["size"] for layer in manifest["layers"]]
 
 
 def logs(container: str) -> str:
