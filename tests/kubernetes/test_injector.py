@@ -21,8 +21,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def options(folder: Path) -> list[str]:
+    """Its address is nobody's: should it get as far as to listen, it ends there."""
     named = {"--settings": "settings.yaml", "--config": "backstay.yaml", "--tls": "tls"}
-    return ["injector", *(each for option, name in named.items() for each in (option, str(folder / name)))]
+    made_of = [each for option, name in named.items() for each in (option, str(folder / name))]
+    return ["injector", *made_of, "--listen", "192.0.2.1:1"]
 
 
 @pytest.mark.parametrize(
