@@ -86,10 +86,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def host_port(text: str) -> tuple[str, int]:
-    """A type of arguments: ``HOST:PORT``, an IPv6 address in brackets."""
+def host_port(text: str, least: int = 1) -> tuple[str, int]:
+    """A type of arguments: ``HOST:PORT``, an IPv6 address in brackets. ``least``: of ports."""
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not host or not port.isdigit() or not least <= int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
 

@@ -27,6 +27,7 @@ _LOOKED_UP: Final = re.compile(r"\$\$\{|\$\{(?:env:[A-Za-z_][A-Za-z0-9_]*(?::-([
 _TEMPLATE: Final = re.compile(rf"\$\{{(?:{'|'.join(TEMPLATES)})\}}")
 NOT_HERE: Final = "not-here"
 """What stands for a value that only another place knows, also in the midst of a text."""
+_ELSEWHERE: Final = "\0"  # what is looked up; no value can have it
 _STAND_INS: Final = {
     "shared": f"redis://{NOT_HERE}",
     "upstream_proxy": f"http://{NOT_HERE}:1",
@@ -78,6 +79,26 @@ def stand_in(root: Mapping) -> None:
 
 def _default(found: re.Match[str]) -> str:
     return found[0] if found[0] == "$${" else NOT_HERE if found[1] is None else found[1]
+
+
+def refuse_written_out(root: Mapping, problems: Problems) -> None:
+    """Note every secret that stands in the text itself, or as the default of a reference."""
+    for path, mark, node in walk(root):
+        if (
+            isinstance(node, Scalar)
+            and isinstance(node.value, str)
+            and _is_secret(path)
+            and _is_written_out(node, path)
+        ):
+            problems.add(mark, ".".join(path), "a secret is written out", "write ${env:NAME} or ${file:/path}")
+
+
+def _is_written_out(node: Scalar, path: tuple[str, ...]) -> bool:
+    text = _LOOKED_UP.sub(lambda found: _ELSEWHERE if found[1] is None else found[1], str(node.value))
+    if path == ("admin_token",) or _is_credential(path):
+        return text != "" and _ELSEWHERE not in text
+    hidden = _mask_of(path)(text)
+    return hidden != text and hidden.count(_ELSEWHERE) == text.count(_ELSEWHERE)
 
 
 def _hide(node: Scalar, path: tuple[str, ...]) -> None:

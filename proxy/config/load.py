@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CHECK_PATH: Final = "check the path, and that this user may read it"
 
-__all__ = ["ConfigError", "Problem", "load", "load_texts"]
+__all__ = ["ConfigError", "Problem", "check_open", "load", "load_texts"]
 
 
 def load(paths: Sequence[Path | str], env: EnvMapping[str, str], *, afar: bool = False) -> Config:
@@ -49,6 +49,17 @@ def load_texts(texts: EnvMapping[str, bytes]) -> Config:
     root = merge.combine(roots, problems)
     expand.stand_in(root)
     return _checked(root, problems, [Path(name) for name in texts], [], {}, afar=True)
+
+
+def check_open(texts: EnvMapping[str, bytes]) -> None:
+    """Raises ConfigError for each secret that is written out in texts that many are going to read."""
+    from proxy.config import document, expand, merge
+
+    problems = Problems()
+    roots = [root for name, data in texts.items() for root in document.read(data, name, problems)]
+    expand.refuse_written_out(merge.combine(roots, problems), problems)
+    if problems:
+        raise problems.error([Path(name) for name in texts])
 
 
 def _checked(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from proxy import __version__
-from proxy.command import FAILED, OK, Failure, add, count, duration, os_failure, present
+from proxy.command import FAILED, OK, Failure, add, count, duration, host_port, os_failure, present
 
 if TYPE_CHECKING:
     from proxy.command import Commands
@@ -75,7 +75,7 @@ def _inject(options: argparse.Namespace) -> int:
     installation = _installation(options)
     try:
         sources = _sources(options.filename)
-        maps = {name: data for source, text in sources for name, data in config_maps(text, source).items()}
+        maps = {key: data for source, text in sources for key, data in config_maps(text, source).items()}
         ask = Filter(installation, options.config, options.config_map, maps)
         changed = [change(text, source, ask) for source, text in sources]
     except OSError as error:
@@ -204,7 +204,4 @@ def _injector(options: argparse.Namespace) -> int:
 def _address(text: str) -> Address:
     from proxy.config.settings import Address
 
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return Address(host.strip("[]"), int(port))
+    return Address(*host_port(text, least=0))  # 0: any free one

@@ -58,15 +58,16 @@ def change(text: str, source: str, ask: Change) -> Changed:
     return Changed("".join(parts), tuple(reports))
 
 
-def config_maps(text: str, source: str) -> dict[str, dict[str, str]]:
-    """The data of each ConfigMap in a stream, by name. Raises BadManifest."""
-    found: dict[str, dict[str, str]] = {}
+def config_maps(text: str, source: str) -> dict[tuple[str | None, str], dict[str, str]]:
+    """The data of each ConfigMap in a stream, by namespace (None: not said) and name. Raises BadManifest."""
+    found: dict[tuple[str | None, str], dict[str, str]] = {}
     for document in _documents(text, source):
         for each in objects(document.value):
             metadata, data = each.get("metadata"), each.get("data")
             if each.get("kind") == "ConfigMap" and isinstance(metadata, Mapping):
                 texts = data if isinstance(data, Mapping) else {}
-                found[str(metadata.get("name"))] = {
+                namespace = metadata.get("namespace")
+                found[namespace and str(namespace), str(metadata.get("name"))] = {
                     key: value for key, value in texts.items() if isinstance(value, str)
                 }
     return found

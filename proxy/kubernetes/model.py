@@ -52,6 +52,7 @@ class Installation:
     scrape_annotations: bool = False  # prometheus.io/scrape and its like
     exclude_ports: tuple[int, ...] = ()
     exclude_networks: tuple[str, ...] = ()
+    config_map_namespaces: tuple[str, ...] | None = None  # whose ConfigMaps the webhook may read; None: of all
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,15 @@ _KEYS: Final[Mapping[str, _Reader]] = {
     "pull_secrets": values.names,
     "uid": values.number,
     "scrape_annotations": values.switch,
+    "config_map_namespaces": values.names,
     **{
         key.replace("-", "_"): READERS[key]
         for key in ("capture", "sidecar", "shims", "roots", "exclude-ports", "exclude-networks")
     },
 }
+
+
+_MAY_BE_NULL: Final = ("pull_policy", "config_map_namespaces")
 
 
 class BadSettings(ValueError):
@@ -106,7 +110,7 @@ class _Settings:
 
     def _field(self, entry: document.Entry, reader: _Reader, found: dict[str, Any], above: str, key: str) -> None:
         value = document.plain(entry.node)
-        if value is None and (key in _RESOURCES or key == "pull_policy"):
+        if value is None and (key in _RESOURCES or key in _MAY_BE_NULL):
             found[key] = None  # not set, as in `cpu_limit: null`
             return
         try:

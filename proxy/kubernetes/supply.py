@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from proxy.config.files import listing
-from proxy.config.load import load_texts
+from proxy.config.load import check_open, load_texts
 from proxy.config.problems import ConfigError
 from proxy.config.settings import Config
 from proxy.kubernetes.model import Refused, Supply
@@ -21,6 +21,7 @@ from proxy.kubernetes.names import CARRIED
 _KEY: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")  # of an annotation, after its prefix
 _SUFFIXES: Final = (".yaml", ".yml")
 _MOST: Final = 192 << 10  # Kubernetes takes 256 KiB of annotations; the pod has others
+_DEFAULT: Final = "what has to be known outside of the pod needs a default: ${env:NAME:-30s}"
 _BETTER: Final = "put it into a ConfigMap, and name that by backstay.dev/config"
 
 
@@ -37,7 +38,9 @@ def carried(paths: Sequence[Path]) -> Supply:
             raise Refused(f"{path}: there is another file of this name, {files[path.name]}; rename one of them")
         files[path.name] = path
     contents = {name: _read(path) for name, path in files.items()}
-    config = _load({str(files[name]): data for name, data in contents.items()})
+    by_path = {str(files[name]): data for name, data in contents.items()}
+    config = _load(by_path)
+    _check_open(by_path)
     size = sum(len(CARRIED) + len(name) + len(data) for name, data in contents.items())
     if size > _MOST:
         raise Refused(f"the configuration has {size} bytes, and a pod can carry {_MOST} in its annotations; {_BETTER}")
@@ -52,6 +55,14 @@ def from_config_map(name: str, data: Mapping[str, str]) -> Supply:
         raise Refused(f"ConfigMap {name}: no key of it ends in .yaml ({there}); put the configuration in backstay.yaml")
     config = _load({f"ConfigMap {name}, key {key}": text.encode() for key, text in texts.items()})
     return Supply(config, config_map=name)
+
+
+def texts(paths: Sequence[Path]) -> dict[str, str]:
+    """What is in files and folders, by the names of the files, as a ConfigMap would have it. Raises Refused."""
+    try:
+        return {path.name: _read(path).decode("utf-8-sig") for path in _files(paths)}
+    except UnicodeDecodeError as error:
+        raise Refused(f"{', '.join(map(str, paths))}: a file is not UTF-8: {error}; save it as UTF-8") from None
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
@@ -77,4 +88,15 @@ def _load(texts: Mapping[str, bytes]) -> Config:
     try:
         return load_texts(texts)
     except ConfigError as error:
-        raise Refused("; ".join(str(error).splitlines())) from None
+        lines = str(error).splitlines()
+        raise Refused("; ".join([*lines, *([_DEFAULT] if any("'${" in line for line in lines) else [])])) from None
+
+
+def _check_open(texts: Mapping[str, bytes]) -> None:
+    """Whoever may read pods reads what they carry."""
+    try:
+        check_open(texts)
+    except ConfigError as error:
+        raise Refused(
+            "; ".join([*str(error).splitlines(), f"whoever may read pods reads what they carry; or {_BETTER}"])
+        ) from None

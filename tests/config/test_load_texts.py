@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config.document import Scalar, display, plain, read
 from proxy.config.expand import stand_in
-from proxy.config.load import ConfigError, load_texts
+from proxy.config.load import ConfigError, check_open, load_texts
 from proxy.config.problems import Problems
 
 
@@ -82,3 +82,38 @@ def test_no_file_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("ours")
     text = f"version: 1\napis: {{x: {{url: https://x.test, tls: {{ca_file: {tmp_path}/nothing}}}}}}\n"
     assert "ours" not in repr(load_texts({"a": f"{text}admin_token: ${{file:{tmp_path}/secret}}\n".encode()}).effective)
+
+
+WRITTEN_OUT = {
+    "admin_token": ["admin_token: 0123456789abcdef", "admin_token: '${env:A:-0123456789abcdef}'"],
+    "apis.a.credentials.authorization.value": ["apis: {a: {credentials: {authorization: {value: Bearer abc}}}}"],
+    "apis.a.upstream_proxy": ["apis: {a: {upstream_proxy: 'http://me:pw@${env:HOST}:1'}}"],
+    "stores.shared": ["stores: {shared: 'redis://:pw@h'}", "stores: {shared: 'redis://:${env:A:-pw}@h'}"],
+}
+
+
+@pytest.mark.parametrize(("path", "text"), [(path, text) for path, texts in WRITTEN_OUT.items() for text in texts])
+def test_a_secret_in_a_text_that_many_read_is_a_mistake(path: str, text: str) -> None:
+    """Written out, or as a default; what it says is not repeated."""
+    with pytest.raises(ConfigError) as raised:
+        check_open({"a": b"version: 1", "b.yaml": text.encode()})
+    assert str(raised.value).startswith("b.yaml:1:")
+    assert f" {path}: a secret is written out; write ${{env:NAME}} or ${{file:/path}}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "admin_token: ${file:/secrets/admin}",
+        "admin_token: '${env:A:-}'",
+        "admin_token: ''",
+        "apis: {a: {credentials: {authorization: {value: 'Bearer ${env:A}', placeholder: bs_a}}}}",
+        "apis: {a: {upstream_proxy: 'http://me:${env:A}@proxy:1'}}",
+        "stores: {shared: 'redis://:${file:/secrets/redis}@h'}",
+        "stores: {shared: 'redis://h'}",
+        "log: {level: info}",
+    ],
+)
+def test_a_reference_to_a_secret_is_none(text: str) -> None:
+    """Nor is what stands around it."""
+    check_open({"a": text.encode()})

@@ -115,8 +115,8 @@ def test_what_is_no_manifest_is_named_with_its_place(text: str, error: str) -> N
 
 
 def test_config_maps_of_a_stream() -> None:
-    """By name, those of lists as well; what is no text is none of the configuration."""
+    """By namespace and name, those of lists as well; what is no text is none of the configuration."""
     one: dict[str, Any] = {"kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a.yaml": "x: 1", "n": 1}}
-    bare = {"kind": "ConfigMap", "metadata": {"name": "bare"}}
+    bare = {"kind": "ConfigMap", "metadata": {"name": "bare", "namespace": "x"}}
     text = json.dumps({"kind": "List", "items": [one, bare, {"kind": "ConfigMap"}, {"kind": "Secret", "metadata": {}}]})
-    assert config_maps(text, "x.json") == {"one": {"a.yaml": "x: 1"}, "bare": {}}
+    assert config_maps(text, "x.json") == {(None, "one"): {"a.yaml": "x: 1"}, ("x", "bare"): {}}

@@ -23,6 +23,7 @@ resources: {cpu_request: 1, memory_request: 1Gi, cpu_limit: null, memory_limit: 
 scrape_annotations: true
 exclude_ports: [5432, 6379]
 exclude_networks: [10.0.0.0/8]
+config_map_namespaces: [one, two]
 """
 
 
@@ -53,6 +54,7 @@ def test_every_key_is_a_field_of_the_installation(tmp_path: Path) -> None:
         scrape_annotations=True,
         exclude_ports=(5432, 6379),
         exclude_networks=("10.0.0.0/8",),
+        config_map_namespaces=("one", "two"),
     )
     assert EVERY.count("\n") == len(fields(Installation))
 
@@ -68,6 +70,12 @@ def test_what_is_null_is_not_set(tmp_path: Path) -> None:
         settings(tmp_path, "image: a\npull_policy: null\nresources: {memory_limit: null}\nexclude_ports: []\n")
     )
     assert (found.pull_policy, found.resources, found.exclude_ports) == (None, Resources(memory_limit=None), ())
+
+
+@pytest.mark.parametrize(("text", "found"), [("null", None), ("[]", ())])
+def test_no_namespaces_are_not_all_of_them(tmp_path: Path, text: str, found: tuple[str, ...] | None) -> None:
+    """Whose ConfigMaps may be read."""
+    assert load(settings(tmp_path, f"image: a\nconfig_map_namespaces: {text}\n")).config_map_namespaces == found
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,19 @@ def test_a_mistake_in_a_file_is_told_with_its_line(tmp_path: Path) -> None:
         carried([tmp_path])
 
 
+def test_a_secret_that_is_written_out_is_not_carried(tmp_path: Path) -> None:
+    """Annotations are read by whoever may read pods; a ConfigMap is its owner's own affair."""
+    text = API + "admin_token: 0123456789abcdef\n"
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(Refused) as refused:
+        carried([tmp_path])
+    assert str(refused.value) == (
+        f"{tmp_path}/x.yaml:3:1: admin_token: a secret is written out; write ${{env:NAME}} or ${{file:/path}}; whoever "
+        "may read pods reads what they carry; or put it into a ConfigMap, and name that by backstay.dev/config"
+    )
+    assert from_config_map("ways", {"x.yaml": text}).config.admin_token
+
+
 def test_the_yaml_keys_of_a_config_map_are_the_configuration() -> None:
     """Others are somebody else's, and so are those that begin with a dot."""
     supply = from_config_map("ways", {"a.yaml": API, "b.yml": LISTEN, "readme": "{", ".c.yaml": "{"})
@@ -121,5 +134,7 @@ def test_what_a_configuration_refers_to_need_not_be_there() -> None:
 
 def test_what_has_to_be_known_outside_the_pod_is_named_as_it_is_written() -> None:
     """A reference is no duration, whatever it stands for."""
-    with pytest.raises(Refused, match=r"drain\.timeout: .*\$\{env:DRAIN\}"):
+    with pytest.raises(Refused, match=r"drain\.timeout: .*\$\{env:DRAIN\}.* needs a default: \$\{env:NAME:-30s\}"):
         from_config_map("ways", {"a.yaml": API + "drain: {timeout: '${env:DRAIN}'}\n"})
+    found = from_config_map("ways", {"a.yaml": API + "drain: {timeout: '${env:DRAIN:-45s}'}\n"})
+    assert found.config.drain_timeout == 45
