@@ -17,7 +17,7 @@ import trustme
 
 from tests.support.api_server import FakeApi
 from tests.support.injected import YAML
-from tests.support.process import PATIENCE, Sidecar, command
+from tests.support.process import PATIENCE, Sidecar, command, wait_until
 from tests.support.reviews import Document, patched, recorded
 from tests.support.valid_pods import faults
 
@@ -71,6 +71,11 @@ class Injector(Sidecar):
     def certificate(self) -> str:
         """What a new connection is shown, PEM."""
         return ssl.get_server_certificate(("127.0.0.1", self.ports["webhook"]), timeout=PATIENCE)
+
+    def is_closed(self) -> bool:
+        """Whether it takes no more connections."""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.ports["webhook"])) != 0
 
     def is_ready(self) -> bool:
         return self.get("/readyz", "metrics").status_code == 200
@@ -253,7 +258,7 @@ async def test_a_review_under_way_is_answered_at_the_end(api: FakeApi, start: St
             await asyncio.wait([asking], timeout=0.01)
             assert not asking.done()
         injector.terminate()
-        await asyncio.to_thread(injector.wait_log, "ending")
+        await asyncio.to_thread(wait_until, injector.is_closed)
         api.goes_on.set()
         assert "patch" in (await asking)["response"]
     assert injector.wait() == 0
