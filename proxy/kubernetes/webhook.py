@@ -4,8 +4,8 @@
     POST /inject/namespace   pods of a namespace that is labelled: all that do not say otherwise
 
 200 is an answer, whatever it is. 500: the configuration could not be read, or a defect; then ``failurePolicy`` decides
-what becomes of the pod. 400: no review. 408: too slow a one. 413: too large a one. The API server that the chart sets up
-sends none of these three: they are counted apart, as ``invalid``, and not timed, since anybody may find the port.
+what becomes of the pod. 400: no review. 408: too slow a one. 413: too large a one. The API server, as the chart sets it
+up, sends none of these three: they are counted apart, as ``invalid``, and not timed, since anybody may find the port.
 """
 
 from __future__ import annotations
@@ -139,6 +139,12 @@ class Webhook:
             return refused
 
     async def _supply(self, namespace: str, name: str) -> Supply:
+        readable = self.offer.installation.config_map_namespaces
+        if readable is not None and namespace not in readable:
+            raise Refused(
+                f"the injector may not read ConfigMaps of namespace {namespace!r}, so that its pods cannot name one; "
+                "remove backstay.dev/config, or let the chart's injector.rbac have the namespace"
+            )
         data = await self._maps.data(namespace, name)
         return await asyncio.get_running_loop().run_in_executor(None, from_config_map, name, data)
 

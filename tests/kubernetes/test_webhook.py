@@ -160,6 +160,22 @@ async def test_a_config_map_that_is_not_there_is_a_refusal(api: Api) -> None:
     assert (response["allowed"], response["status"]["message"]) == (False, "backstay: there is no such ConfigMap")
 
 
+@pytest.mark.parametrize(("readable", "is_allowed"), [((), False), (("x",), False), (("x", "agents"), True)])
+async def test_a_config_map_that_nobody_may_read_is_a_refusal(
+    api: Api, readable: tuple[str, ...], is_allowed: bool
+) -> None:
+    """Of a namespace that the chart has left out: nobody is asked, and the owner of the pod is told why."""
+    limited = replace(INSTALLATION, config_map_namespaces=readable)
+    api.webhook.offer = replace(api.webhook.offer, installation=limited)
+    response = (await api.review(recorded("create-config-map")))["response"]
+    assert response["allowed"] == is_allowed == bool(api.maps.asked)
+    if not is_allowed:
+        assert response["status"]["message"] == (
+            "backstay: the injector may not read ConfigMaps of namespace 'agents', so that its pods cannot name one; "
+            "remove backstay.dev/config, or let the chart's injector.rbac have the namespace"
+        )
+
+
 async def test_a_config_map_that_cannot_be_read_is_a_failure(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """No answer at all, so that failurePolicy decides; counted and logged."""
     api.maps.failure = Unreadable("the API server answered 403: forbidden")
