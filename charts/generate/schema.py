@@ -66,6 +66,7 @@ _CERTIFICATE: Final = _group(
 _INJECTOR: Final = _group(
     enabled=_YES_OR_NO,
     replicas={"type": "integer", "minimum": 1},
+    listenHost=_words("0.0.0.0", "::"),
     failurePolicy=_words("Ignore", "Fail"),
     timeoutSeconds={"type": "integer", "minimum": 1, "maximum": 30},
     reinvocationPolicy=_words("IfNeeded", "Never"),

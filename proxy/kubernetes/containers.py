@@ -11,6 +11,7 @@ from pathlib import PurePath
 from shlex import quote
 from typing import Any, Final
 
+from proxy.agent.env import reachable
 from proxy.config.settings import Address, Config, TlsIntercept
 from proxy.kubernetes import names
 from proxy.kubernetes.model import Installation, Wish
@@ -30,7 +31,7 @@ ROOT_FILES: Final = (
 LINGER: Final = 5  # seconds: until nobody sends new work to a pod that is ending
 _BUSYBOX: Final = f"{names.TOOLS_PATH}/busybox"
 _STARTED_WITHIN: Final = 60  # seconds
-_METRICS: Final = Address("0.0.0.0", 9464)  # where ``backstay health`` asks by itself
+_METRICS: Final = Address("127.0.0.1", 9464)  # where ``backstay health`` asks by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,8 @@ class Maker:
 
 def started(metrics: Address) -> dict[str, Any]:
     """Holds back the containers that follow until this one is ready: the kubelet starts them in order."""
-    at = [] if metrics.port == _METRICS.port else ["--at", str(Address("127.0.0.1", metrics.port))]
+    where = reachable(metrics)
+    at = [] if where == _METRICS else ["--at", str(where)]
     command = ["backstay", "health", *at, "--ready", "--wait", str(_STARTED_WITHIN)]
     return {"postStart": {"exec": {"command": command}}}
 

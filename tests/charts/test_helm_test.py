@@ -76,6 +76,14 @@ def test_the_injected_pod_fails_without_injection(tmp_path: Path) -> None:
     assert str(tmp_path) in done.stderr
 
 
+@pytest.mark.parametrize(("listen", "asked"), [("0.0.0.0:9464", "127.0.0.1:9464"), ("[::]:9565", "[::1]:9565")])
+def test_of_an_unknown_configuration_the_sidecar_is_asked(listen: str, asked: str) -> None:
+    """Where it listens, in the pod that it shares."""
+    values = {"configMap.existing": "ours", "config.listen.metrics": listen}
+    (container,) = one(rendered(CASE, values), "Pod", "backstay-test-injected")["spec"]["containers"]
+    assert container["args"][:3] == ["health", "--at", asked]
+
+
 @pytest.mark.parametrize("name", ["backstay-test-traffic", "backstay-test-injected"])
 def test_both_are_tests_of_helm_and_leave_nothing(name: str) -> None:
     """They are made by `helm test` alone, end by themselves, and go away."""

@@ -148,6 +148,13 @@ def test_its_command_line_is_one_that_it_has(case: str) -> None:
         assert webhook["clientConfig"]["service"]["name"] == service["metadata"]["name"]
 
 
+@pytest.mark.parametrize(("case", "host"), [("minimal", "0.0.0.0"), ("container", "::")])
+def test_it_listens_where_it_is_reached(case: str, host: str) -> None:
+    """Nobody comes to 0.0.0.0 where pods have IPv6 addresses alone."""
+    options = _parser().parse_args(container(rendered(CASE[case]))["args"])
+    assert (options.listen.host, options.metrics.host) == (host, host)
+
+
 @pytest.mark.parametrize(
     ("case", "kinds", "has_token"),
     [

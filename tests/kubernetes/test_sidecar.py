@@ -44,11 +44,15 @@ def test_a_plain_container_is_the_first_and_holds_back_the_next_until_it_is_read
     assert container(pod, "migrate") == INIT["initContainers"][0]
 
 
-def test_a_plain_container_is_asked_where_it_listens() -> None:
-    """Not at the port that most have."""
-    text = YAML.replace("listen: {", "listen: {metrics: 0.0.0.0:9565, ")
+@pytest.mark.parametrize(
+    ("listen", "asked"),
+    [("0.0.0.0:9565", "127.0.0.1:9565"), ("'[::]:9464'", "[::1]:9464"), ("10.1.2.3:9464", "10.1.2.3:9464")],
+)
+def test_a_plain_container_is_asked_where_it_listens(listen: str, asked: str) -> None:
+    """At another port than most have, or at another address: what listens on all of IPv6 is not at 127.0.0.1."""
+    text = YAML.replace("listen: {", f"listen: {{metrics: {listen}, ")
     sidecar = container(injected(a_pod(sidecar="container"), a_supply(text)), "backstay")
-    assert sidecar["lifecycle"]["postStart"]["exec"]["command"][2:4] == ["--at", "127.0.0.1:9565"]
+    assert sidecar["lifecycle"]["postStart"]["exec"]["command"][2:4] == ["--at", asked]
 
 
 @pytest.mark.parametrize("policy", ["OnFailure", "Never"])

@@ -61,6 +61,18 @@
 {{- .Values.config.listen.metrics | toString | splitList ":" | last -}}
 {{- end -}}
 
+{{/* Where listen.metrics is asked from within the pod. */}}
+{{- define "backstay.metricsAt" -}}
+{{- $host := include "backstay.hostInPod" .Values.config.listen.metrics -}}
+{{- contains ":" $host | ternary (printf "[%s]" $host) $host }}:{{ include "backstay.metricsPort" . -}}
+{{- end -}}
+
+{{/* `.` is where something listens: on all of one family, an address of which is loopback. */}}
+{{- define "backstay.hostInPod" -}}
+{{- $host := regexReplaceAll ":[^:]*$" (toString .) "" | trimAll "[]" -}}
+{{- get (dict "0.0.0.0" "127.0.0.1" "::" "::1") $host | default $host -}}
+{{- end -}}
+
 {{- define "backstay.transparentPort" -}}
 {{- .Values.config.listen.transparent | toString | splitList ":" | last -}}
 {{- end -}}

@@ -59,8 +59,7 @@
 
 {{/* Where the agent finds listen.agent. */}}
 {{- define "backstay.agentHost" -}}
-{{- $host := .Values.config.listen.agent | toString | trimSuffix (printf ":%s" (include "backstay.agentPort" .)) | trimAll "[]" -}}
-{{- get (dict "0.0.0.0" "127.0.0.1" "::" "::1") $host | default $host -}}
+{{- include "backstay.hostInPod" .Values.config.listen.agent -}}
 {{- end -}}
 
 {{/* What agents call directly, as a JSON list. The cluster's names are not in it if one of them is an api's. */}}

@@ -22,8 +22,8 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
 {{- end -}}
 
 {{- define "backstay.healthAt" -}}
-{{- $port := include "backstay.metricsPort" . -}}
-{{- if ne $port "9464" -}}--at, "127.0.0.1:{{ $port }}", {{ end -}}
+{{- $at := include "backstay.metricsAt" . -}}
+{{- if ne $at "127.0.0.1:9464" -}}--at, {{ quote $at }}, {{ end -}}
 {{- end -}}
 
 {{/* What has to run before. */}}
