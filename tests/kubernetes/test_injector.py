@@ -32,7 +32,10 @@ def options(folder: Path) -> list[str]:
     [
         ({"settings.yaml": "image: x\nimages: y\n"}, "settings.yaml:2:1: images: there is no such setting"),
         ({"backstay.yaml": "version: 2\n"}, "backstay.yaml:1:"),
-        ({"backstay.yaml": YAML.replace("127.0.0.1:7071", "127.0.0.1:0")}, "listen"),
+        (
+            {"backstay.yaml": YAML.replace("{transparent", "{agent: 127.0.0.1:0, transparent")},
+            "listen.agent has port 0",
+        ),
         ({"tls/tls.key": ""}, "tls: no certificate with its key"),
     ],
 )
