@@ -99,7 +99,7 @@ build() {
   printf '[global]\nno-index = true\nfind-links = /wheels\n' >"$into/pip.conf"
   echo "building the image ..."
   # chroot: a sandbox may refuse the namespaces of a build. docker: the form that knows HEALTHCHECK.
-  nice -n 5 buildah bud --layers --isolation chroot --network host --format docker --tag "$image" \
+  buildah bud --layers --isolation chroot --network host --format docker --tag "$image" \
     --volume "$into/pip.conf:/etc/pip.conf:ro" --volume "$into/wheels:/wheels:ro" \
     --build-arg BASE="$base" --build-arg COMPILER="gcc libc6-dev python3-dev" . >"$into/build.log" 2>&1 \
     || { tail -40 "$into/build.log" >&2; return 1; }
