@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ def test_without_an_injector_nobody_is_told_that_it_is_down() -> None:
     found = one(rendered(ON, values), "PrometheusRule", "backstay")
     rest = [rule for path in RULES if path.stem != "injector" for rule in rules_of(path)]
     assert sum(len(group["rules"]) for group in found["spec"]["groups"]) == len(rest)
+
+
+def test_what_the_api_server_lets_through_is_told_of_each_webhook() -> None:
+    """BackstayInjectorFailedOpen goes by their names, as the API server counts by them."""
+    (rule,) = [each for each in ALL if each.get("alert") == "BackstayInjectorFailedOpen"]
+    asked = set(re.findall(r'name=~"([^"]+)"', rule["expr"]))
+    hooks = one(rendered(ON), "MutatingWebhookConfiguration", "backstay-injector")["webhooks"]
+    assert len(hooks) == 2
+    assert [(hook["name"], name) for hook in hooks for name in asked if not re.fullmatch(name, hook["name"])] == []
 
 
 def test_labels_are_those_by_which_prometheus_selects() -> None:
