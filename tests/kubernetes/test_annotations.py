@@ -156,3 +156,8 @@ def test_a_request_without_a_limit_may_be_any() -> None:
     """Nothing is compared with nothing."""
     installation = replace(INSTALLATION, resources=Resources(cpu_limit=None))
     assert isinstance(read(saying(inject="true", cpu_request="64"), installation), Wish)
+
+
+def test_a_request_may_be_its_limit() -> None:
+    """So that a pod whose containers all have both stays one with guarantees; 1 and 1000m are the same."""
+    assert wish(saying(inject="true", cpu_request="1000m", cpu_limit="1")).resources.cpu_limit == "1"
