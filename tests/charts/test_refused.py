@@ -74,9 +74,23 @@ def test_the_schema_names_what_is_wrong(values: dict[str, Any], path: str) -> No
             "too short for drain.timeout (30 s), after which calls are cut; write 35 or more, or nothing",
         ),
         (
-            {**APIS, "config.drain.timeout": "${env:DRAIN}"},
+            {**APIS, "config.drain.timeout": "${env:DRAIN}", "injector.enabled": False},
             "say how long a pod may take to end in terminationGracePeriodSeconds",
         ),
+        (
+            {**APIS, "config.drain.timeout": "${env:DRAIN}", "terminationGracePeriodSeconds": 60},
+            "config.drain.timeout is ${env:DRAIN}: how long a pod takes to end has to be known when it is made; give",
+        ),
+        ({**APIS, "config.admin_token": "0123456789abcdef"}, "config.admin_token is written out, and whoever may read"),
+        (
+            {
+                "config.apis": {
+                    "a": {"url": "https://a.example", "credentials": {"authorization": {"value": "Bearer x"}}}
+                }
+            },
+            "config.apis.a.credentials.authorization.value is written out",
+        ),
+        ({**APIS, "config.stores.shared": "redis://:pw@redis:6379"}, "config.stores.shared is written out"),
         (
             {**APIS, "injector.rbac.scope": "namespaces"},
             "list those whose ConfigMaps pods may name in injector.rbac.namespaces",

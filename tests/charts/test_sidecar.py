@@ -188,3 +188,19 @@ def test_settings_say_what_values_say(tmp_path: Path) -> None:
         exclude_ports=(5432, 6379),
         exclude_networks=("10.0.0.0/8", "fd00::/8"),
     )
+
+
+@pytest.mark.parametrize(
+    ("rbac", "readable"),
+    [
+        ({"injector.rbac.scope": "none"}, ()),
+        ({"injector.rbac.scope": "namespaces", "injector.rbac.namespaces": ["a", "b"]}, ("a", "b")),
+    ],
+)
+def test_the_injector_knows_whose_config_maps_it_may_read(
+    rbac: dict[str, Any], readable: tuple[str, ...], tmp_path: Path
+) -> None:
+    """So that a pod elsewhere is refused with a sentence."""
+    objects = rendered(CASES_BY_NAME["minimal"], rbac)
+    (tmp_path / "settings.yaml").write_text(one(objects, "ConfigMap", "backstay-injector")["data"]["settings.yaml"])
+    assert load(tmp_path / "settings.yaml").config_map_namespaces == readable

@@ -56,6 +56,8 @@ there is asked first. A second call of this would make a second one: `injector.y
 
 {{/* settings.yaml: the fields of Installation (proxy/kubernetes/model.py). */}}
 {{- define "backstay.injector.settings" -}}
+{{- include "backstay.injector.checks" . -}}
+{{- $rbac := .Values.injector.rbac -}}
 {{- $secrets := list -}}
 {{- range .Values.imagePullSecrets -}}{{- $secrets = append $secrets .name -}}{{- end -}}
 image: {{ include "backstay.image" . | quote }}
@@ -75,6 +77,46 @@ resources:
 scrape_annotations: {{ .Values.scrapeAnnotations }}
 exclude_ports: {{ .Values.exclude.ports | toJson }}
 exclude_networks: {{ .Values.exclude.networks | toJson }}
+config_map_namespaces: {{ get (dict "cluster" nil "namespaces" $rbac.namespaces "none" list) $rbac.scope | toJson }}
+{{- end -}}
+
+{{/* What would keep it from starting: how long pods take has to be known, and whoever may read pods reads what they carry. */}}
+{{- define "backstay.injector.checks" -}}
+{{- if not .Values.configMap.existing -}}
+{{- $config := .Values.config -}}
+{{- $drain := dig "timeout" "" ($config.drain | default dict) | toString -}}
+{{- if regexMatch "\\$\\{(env:[A-Za-z0-9_]+|file:[^}]*)\\}" $drain -}}
+{{- fail (printf "config.drain.timeout is %s: how long a pod takes to end has to be known when it is made; give it a default: ${env:NAME:-30s}" $drain) -}}
+{{- end -}}
+{{- include "backstay.injector.refersTo" (list "admin_token" $config.admin_token) -}}
+{{- include "backstay.injector.refersInUrl" (list "stores.shared" (dig "shared" "" ($config.stores | default dict))) -}}
+{{- include "backstay.injector.refersInUrl" (list "upstream_proxy" $config.upstream_proxy) -}}
+{{- range $name, $api := $config.apis -}}
+{{- include "backstay.injector.refersInUrl" (list (printf "apis.%s.upstream_proxy" $name) $api.upstream_proxy) -}}
+{{- range $header, $credential := $api.credentials -}}
+{{- include "backstay.injector.refersTo" (list (printf "apis.%s.credentials.%s.value" $name $header) $credential.value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A key and its value, which is a secret. */}}
+{{- define "backstay.injector.refersTo" -}}
+{{- $value := last . | default "" | toString -}}
+{{- if and $value (not (contains "${" $value)) -}}
+{{- include "backstay.injector.writtenOut" (first .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A key and its value, a url which may have a password. */}}
+{{- define "backstay.injector.refersInUrl" -}}
+{{- if regexMatch "^[^$]*@" (last . | default "" | toString) -}}
+{{- include "backstay.injector.writtenOut" (first .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "backstay.injector.writtenOut" -}}
+{{- fail (printf "config.%s is written out, and whoever may read pods reads what they carry: write ${file:/secrets/KEY} or ${env:NAME}" .) -}}
 {{- end -}}
 
 {{/* What both webhooks have in common: scope, path, bundle. */}}
