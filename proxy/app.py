@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from proxy import __version__
@@ -28,7 +29,7 @@ from proxy.catching import Catching, authority_of
 from proxy.clock import Clock
 from proxy.config.apart import load_apart
 from proxy.config.problems import ConfigError
-from proxy.config.reload import watch
+from proxy.config.reload import Fingerprints, watch
 from proxy.config.settings import Address
 from proxy.control import Controls
 from proxy.descriptors import make_room
@@ -72,11 +73,12 @@ def run(paths: Sequence[Path], env: Mapping[str, str], stay: Stay = _LEAVE) -> i
     """
     if stay.with_agent:
         require_company(os.getpid())
+    before = Fingerprints().of(paths)
     config = load_apart(paths, env)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log line must not wait in a buffer
     setup(config.log_level, sys.stdout)
     with asyncio.Runner(loop_factory=Loop) as runner:
-        return runner.run(App(config, paths, env, stay).serve())
+        return runner.run(App(config, paths, env, stay).serve(before))
 
 
 class App:
@@ -95,15 +97,18 @@ class App:
 
     # --- life -------------------------------------------------------------------------------------------
 
-    async def serve(self) -> int:
-        """Run until told to stop; 0 after a drain, even if that had to cut calls; 1 if a second signal ended it."""
+    async def serve(self, before: Mapping[Path, bytes] = MappingProxyType({})) -> int:
+        """Run until told to stop; 0 after a drain, even if that had to cut calls; 1 if a second signal ended it.
+
+        ``before``: what the paths held when the configuration was read, so that a change since then is not missed.
+        """
         self._compose()
         try:
             self._catching.intercept(authority_of(self.config, self.clock.wall()))
-            await self._open()
             self._handle_signals()
+            await self._open()
             self.clock.spawn(self._tick(), "tick of the breakers")
-            watching = watch(self.clock, lambda: self._watched, _WATCH_SECONDS, self.reload)
+            watching = watch(self.clock, lambda: self._watched, _WATCH_SECONDS, self.reload, before)
             self.clock.spawn(watching, "watch of the configuration")
             if self._stay.with_agent:
                 self.clock.spawn(self._watch_agent(), "watch of the agent")

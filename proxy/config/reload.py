@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from proxy.config.files import listing
 
 SETTLE: Final = 0.1  # seconds without a further change before a change is believed: editors write in pieces
+_NOTHING: Final[Mapping[Path, bytes]] = MappingProxyType({})
 _PATIENCE: Final = 50  # of those, before a file that never rests is read as it is
 
 
@@ -72,6 +74,7 @@ async def watch(
     paths_provider: Callable[[], Iterable[Path]],
     interval: float,
     on_change: Callable[[], Awaitable[object]],
+    before: Mapping[Path, bytes] = _NOTHING,
 ) -> None:
     """Call ``on_change`` whenever what ``paths_provider`` names has changed and come to rest; never returns.
 
@@ -80,9 +83,10 @@ async def watch(
         paths_provider: asked at each poll, since a reload may name other files.
         interval: seconds between two polls.
         on_change: awaited; what changes meanwhile is noticed at the next poll.
+        before: what paths held when they were last read, as far as that was before this was called.
     """
     fingerprints = Fingerprints()
-    known = fingerprints.of(paths_provider())
+    known = {**fingerprints.of(paths_provider()), **before}
     while True:
         await clock.sleep(interval)
         found = fingerprints.of(paths_provider())

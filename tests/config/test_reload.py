@@ -57,6 +57,22 @@ def test_a_clock_will_do() -> None:
     assert sleeper is Clock
 
 
+async def test_what_changed_before_the_first_look_is_noticed(tmp_path: Path) -> None:
+    """A file that was read, and written before anybody watched it, is read again."""
+    file = tmp_path / "a.yaml"
+    file.write_text("one")
+    before = Fingerprints().of([file])
+    file.write_text("two")
+    noticed: list[str] = []
+
+    async def changed() -> None:
+        noticed.append(file.read_text())
+
+    with pytest.raises(Over):
+        await watch(Script(nothing, nothing, nothing), lambda: [file], 5.0, changed, before)
+    assert noticed == ["two"]
+
+
 def test_fingerprints_follow_the_content(tmp_path: Path) -> None:
     """Touching a file is no change; writing another text of the same length is one."""
     file = tmp_path / "a.yaml"
