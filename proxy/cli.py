@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if os.getpid() == 1:
+        _heed_sigterm()
     present(options.config)
     from proxy.app import run
     from proxy.config.load import ConfigError
@@ -72,6 +74,13 @@ def _run(options: argparse.Namespace) -> int:
         raise bad_config(error.problems) from None
     except OSError as error:
         raise os_failure(error) from None
+
+
+def _heed_sigterm() -> None:
+    """The first process of a container gets no signal that it has no handler for: a start could not be ended."""
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(OK))
 
 
 def _health(options: argparse.Namespace) -> int:
