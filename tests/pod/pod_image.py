@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.pod.engine import CONFIG, HARDENED, IMAGE, once, podman, run, sizes, until
+from tests.pod.engine import CONFIG, HARDENED, IMAGE, PATIENCE, exit_code, inside, once, podman, run, sizes, until
 
 WITHOUT_BYTECODE = """
 import os, sys
@@ -72,6 +74,23 @@ def test_its_health_check_holds_while_it_serves(container: str, tmp_path: Path) 
     mount = f"--volume={tmp_path}:/etc/backstay:ro"
     podman("run", "--detach", f"--name={container}", *HARDENED, "--tmpfs=/tmp", mount, IMAGE)
     until(lambda: health(container) == 0, container)
+
+
+def test_a_start_can_be_ended(container: str, tmp_path: Path) -> None:
+    """A container's first process gets no signal that it has no handler for. This one waits for its configuration."""
+    os.mkfifo(tmp_path / "backstay.yaml")
+    mount = f"--volume={tmp_path}/backstay.yaml:/backstay.yaml:ro"
+    podman("run", "--detach", f"--name={container}", *HARDENED, mount, IMAGE, "run", "/backstay.yaml")
+    until(lambda: catches(signal.SIGTERM, container), container)
+    podman("stop", f"--time={PATIENCE:.0f}", container)
+    assert exit_code(container) == 0
+
+
+def catches(number: signal.Signals, container: str) -> bool:
+    """Whether the first process there has a handler for it (proc(5))."""
+    status = inside(container, "cat", "/proc/1/status").splitlines()
+    handled = next(line.split()[1] for line in status if line.startswith("SigCgt"))
+    return bool(int(handled, 16) >> (number - 1) & 1)
 
 
 def test_its_health_check_fails_while_nobody_serves(container: str) -> None:
