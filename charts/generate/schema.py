@@ -26,6 +26,7 @@ _INTERVAL: Final[Json] = {  # as Prometheus has it, or empty
 _TEXTS: Final[Json] = {"type": "object", "additionalProperties": _TEXT}
 _OBJECT: Final[Json] = {"type": "object"}
 _OBJECTS: Final[Json] = {"type": "array", "items": _OBJECT}
+_MOUNTS: Final[Json] = {"type": "array", "items": {**_OBJECT, "required": ["name", "mountPath"]}}
 _QUANTITY: Final[Json] = {
     "anyOf": [
         {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"},
@@ -122,7 +123,7 @@ _KINDS: Final = _group(
     env={"type": "array", "items": _named(value=_TEXT, valueFrom=_OBJECT)},
     envFrom={"type": "array", "items": _group(prefix=_TEXT, configMapRef=_OBJECT, secretRef=_OBJECT)},
     secret=_group(existing=_NAME),
-    volumeMounts={"type": "array", "items": {**_OBJECT, "required": ["name", "mountPath"]}},
+    volumeMounts=_MOUNTS,
     agentImages={
         "type": "array",
         "items": {
@@ -130,6 +131,7 @@ _KINDS: Final = _group(
                 image={"type": "string", "minLength": 1},
                 pullPolicy=_words("Always", "IfNotPresent", "Never"),
                 securityContext=_OBJECT,
+                volumeMounts=_MOUNTS,
             ),
             "required": ["image"],
         },

@@ -66,6 +66,14 @@ def test_the_schema_names_what_is_wrong(values: dict[str, Any], path: str) -> No
             "config.tls_intercept.trust_dir is /var/run/backstay, where a pod cannot have a volume for it",
         ),
         (
+            {**APIS, "config.tls_intercept": {"ca_dir": "/opt/backstay/ca"}},
+            "config.tls_intercept.ca_dir is /opt/backstay",
+        ),
+        (
+            {**APIS, "config.tls_intercept": {"trust_dir": "/usr"}},
+            "config.tls_intercept.trust_dir is /usr, where a pod",
+        ),
+        (
             {**APIS, "config.stores.ledger": "sqlite:/data/ledger.db"},
             "config.stores.ledger is /data/ledger.db, where an injected Backstay may not write",
         ),

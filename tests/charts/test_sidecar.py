@@ -16,7 +16,7 @@ from proxy.kubernetes.model import Installation, Patch, Wish
 from proxy.kubernetes.settings import load
 from proxy.kubernetes.supply import from_config_map
 from tests.support.helm import CASES, Object, example, one, refusal, rendered
-from tests.support.injected import patched
+from tests.support.injected import a_pod, container, injected, patched
 from tests.support.process import command
 
 PLACED = [case for case in CASES if case.name.split("-")[0] in {"minimal", "transparent", "container", "monitoring"}]
@@ -85,6 +85,19 @@ def test_what_a_chart_places_is_what_injection_puts_in(case: Path, chart: Path, 
     assert placed["metadata"]["labels"] == put_in["metadata"]["labels"]
 
 
+def test_roots_that_are_mounted_are_copied_as_by_injection(chart: Path) -> None:
+    """The author of a chart names what injection finds."""
+    mount = {"name": "corp", "mountPath": "/etc/ssl/certs/ca-certificates.crt", "subPath": "ca.crt"}
+    image = {"image": "registry.example.com/agent:7", "volumeMounts": [mount]}
+    placed = one(rendered({"backstay.agentImages": [image]}, chart=chart, release="my"), "Deployment", "my")
+    pod = a_pod(spec={"volumes": [{"name": "corp", "configMap": {"name": "x"}}]}, agent={"volumeMounts": [mount]})
+    found = [
+        container(each, "backstay-roots-1")["volumeMounts"] for each in (placed["spec"]["template"], injected(pod))
+    ]
+    assert found[0] == found[1]
+    assert {**mount, "readOnly": True} in found[0]
+
+
 @by_case
 def test_annotations_for_others_are_the_same(case: Path, chart: Path, tmp_path: Path) -> None:
     """For scrapes, and for the cluster's autoscaler; those of Backstay itself differ, as it is not to be injected."""
@@ -105,9 +118,9 @@ def normal(spec: Any) -> Any:
     """With lists of named things in order of their names, where the order means nothing."""
     found = deepcopy(spec)
     found["volumes"].sort(key=lambda volume: volume["name"])
-    for container in (*found.get("initContainers", []), *found["containers"]):
-        container.get("volumeMounts", []).sort(key=lambda mount: mount["name"])
-        container.get("env", []).sort(key=lambda entry: entry["name"])
+    for each in (*found.get("initContainers", []), *found["containers"]):
+        each.get("volumeMounts", []).sort(key=lambda mount: mount["name"])
+        each.get("env", []).sort(key=lambda entry: entry["name"])
     return found
 
 

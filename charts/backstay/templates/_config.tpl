@@ -43,7 +43,7 @@
 
 {{/* key, path: a place that gets a volume of its own, in every pod. */}}
 {{- define "backstay.checkFolder" -}}
-{{- $taken := list "/etc/backstay" "/secrets" "/var/run/backstay/tools" -}}
+{{- $taken := list "/etc/backstay" "/secrets" "/var/run/backstay/tools" "/opt/backstay" "/usr/lib/backstay" -}}
 {{- $wrong := or (contains "${" .path) (contains ":" .path) (has .path (list "/var/lib/backstay" "/tmp" "/")) -}}
 {{- range $taken -}}
 {{- if or (hasPrefix (printf "%s/" .) (printf "%s/" $.path)) (hasPrefix (printf "%s/" $.path) .) -}}{{- $wrong = true -}}{{- end -}}

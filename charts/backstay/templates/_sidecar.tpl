@@ -70,6 +70,9 @@ test compares. Lists begin with a dash: `{{- include "backstay.sidecar" .Subchar
   volumeMounts:
     - {name: backstay-tools, mountPath: /var/run/backstay/tools, readOnly: true}
     - {name: backstay-trust, mountPath: {{ $trust | quote }}}
+    {{- range $agent.volumeMounts }}
+    - {{ merge (dict "readOnly" true) . | toJson }}
+    {{- end }}
 {{- end }}
 {{- end }}
 {{- if and (eq .Values.sidecar "container") (eq (include "backstay.intercepts" .) "true") }}
