@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 EVENTS: Final = 5  # of a stream
-PAUSE: Final = 0.1  # seconds between two calls of one kind
+PAUSE: Final = 0.2  # seconds between two calls of one kind
 LATE_PAUSE: Final = 0.5  # the same after SIGTERM: long enough for a sidecar to believe that it was the last one
 _PATIENCE: Final = 20.0
 
