@@ -135,9 +135,9 @@ def happen(vendors: FaultyVendors, injector: Injector, servers: tuple[Prometheus
 
 
 def elsewhere(content: Document, sidecar: Sidecar) -> Document:
-    """The same configuration with the ports that the process has taken, as a pod has to have them."""
+    """The same configuration as a pod may have it: with the ports that the process has taken, and without a secret."""
     listen = {"agent": f"127.0.0.1:{sidecar.ports['agent']}", "metrics": f"0.0.0.0:{sidecar.ports['metrics']}"}
-    return {**deepcopy(content), "listen": listen}
+    return {**deepcopy(content), "listen": listen, "admin_token": "${env:BACKSTAY_ADMIN_TOKEN}"}
 
 
 def injected_pod(config: Path, **annotations: Any) -> Pod:
