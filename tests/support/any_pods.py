@@ -47,9 +47,11 @@ _ENV = _named(
 _VOLUMES = ("work", "cache")
 _MOUNTS = st.lists(
     st.tuples(
-        st.sampled_from(_VOLUMES), st.sampled_from(["/work", "/var/run", "/var/run/backstay/trust"]), st.booleans()
+        st.sampled_from(_VOLUMES),
+        st.sampled_from(["/work", "/var/run", "/var/run/backstay/trust", "/etc/ssl", "/etc/ssl/certs/"]),
+        st.booleans(),
     ),
-    max_size=2,
+    max_size=3,
     unique_by=lambda item: item[1],
 ).map(lambda found: [{"name": name, "mountPath": path, "readOnly": closed} for name, path, closed in found])
 _CONTEXTS = _some(
