@@ -132,7 +132,7 @@ def _port(option: str, number: int) -> int:
 
 
 def _networks(texts: Iterable[str]) -> list[_Network]:
-    """Those that do not lie within another."""
+    """Those that do not lie within another. A zone (``fe80::%eth0``) may be any text, lines of other rules included."""
     four: list[IPv4Network] = []
     six: list[IPv6Network] = []
     for text in texts:
@@ -140,6 +140,8 @@ def _networks(texts: Iterable[str]) -> list[_Network]:
             network = ip_network(text)
         except ValueError as error:
             raise ValueError(f"--exclude-network: {error}: write 10.0.0.0/8 or fd00::/8, or one address") from None
+        if "%" in text:
+            raise ValueError(f"--exclude-network: {text!r} has a zone: write it without the % and what follows")
         if isinstance(network, IPv4Network):
             four.append(network)
         else:

@@ -111,7 +111,11 @@ def _port(text: str) -> int:
 
 
 def _network(text: str) -> str:
+    """Without the zone that an IPv6 address may name (``fe80::%eth0``): it may be any text, and would go into rules."""
     try:
-        return str(ip_network(text))
+        network = ip_network(text)
     except ValueError:
-        raise ValueError("write networks whose host bits are zero, as in 10.0.0.0/8,fd00::/8") from None
+        network = None
+    if network is None or "%" in text:
+        raise ValueError("write networks whose host bits are zero, as in 10.0.0.0/8,fd00::/8")
+    return str(network)

@@ -110,6 +110,7 @@ def test_what_is_removed_depends_on_no_argument() -> None:
         ({"port": 0}, "--port: 0 is no port"),
         ({"exclude_ports": [65536]}, "--exclude-port: 65536 is no port"),
         ({"exclude_networks": ["10.0.0.1/8"]}, "--exclude-network: 10.0.0.1/8 has host bits set: write "),
+        ({"exclude_networks": ["fe80::%a\nflush ruleset #/64"]}, r"'fe80::%a\\nflush ruleset #/64' has a zone: write "),
         ({"exclude_networks": ["api.example"]}, "--exclude-network: 'api.example' .* IPv4 or IPv6 network: write "),
     ],
 )

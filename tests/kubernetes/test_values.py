@@ -57,6 +57,8 @@ def test_an_empty_text_is_an_empty_list(reader: Callable[[str], Any]) -> None:
         (values.ports, "٣", "write ports from 1 to 65535"),
         (values.networks, "10.0.0.1/8", "write networks whose host bits are zero"),
         (values.number, "0", "0 is root's"),
+        (values.networks, "fe80::%eth0/64", "write networks"),
+        (values.networks, "fe80::%a\nflush ruleset #/64", "write networks"),  # it would be a rule of root's
         (values.number, "2147483648", "write a user id"),
         (values.image, "a b", "write an image"),
         (values.image, "", "write an image"),
