@@ -80,7 +80,7 @@ def _inject(options: argparse.Namespace) -> int:
         changed = [change(text, source, ask) for source, text in sources]
     except OSError as error:
         raise os_failure(error) from None
-    except (BadManifest, UnicodeDecodeError) as error:
+    except BadManifest as error:
         raise Failure(f"backstay: {error}") from None
     reports = [report for each in changed for report in each.reports]
     if not _is_told(reports):
@@ -102,16 +102,24 @@ def _installation(options: argparse.Namespace) -> Installation:
 
 
 def _sources(names: list[str]) -> list[tuple[str, str]]:
-    """What is to be read, and what is in it. Raises OSError, UnicodeDecodeError."""
+    """What is to be read, and what is in it. Raises OSError."""
     found: list[tuple[str, str]] = []
     for name in names:
         if name == _STDIN:
-            found.append(("standard input", sys.stdin.buffer.read().decode("utf-8")))
+            found.append(("standard input", _text("standard input", sys.stdin.buffer.read())))
             continue
         path = Path(name)
         files = sorted(each for each in path.iterdir() if each.suffix in _MANIFESTS) if path.is_dir() else [path]
-        found += [(str(file), file.read_bytes().decode("utf-8")) for file in files]
+        found += [(str(file), _text(str(file), file.read_bytes())) for file in files]
     return found
+
+
+def _text(source: str, data: bytes) -> str:
+    """Without the mark that some editors put before UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:  # PowerShell's `>` writes UTF-16
+        raise Failure(f"backstay: {source}: this is not UTF-8; save it as UTF-8") from None
 
 
 def _is_told(reports: list[Report]) -> bool:

@@ -92,10 +92,18 @@ def test_what_was_injected_stays(folder: Path, capsys: pytest.CaptureFixture[str
 
 def test_standard_input(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As the end of a pipe; bytes that are no UTF-8 are a sentence."""
-    for data, code in ((DEPLOYMENT.encode(), 0), (b"\xff", 1)):
+    for data, code in ((DEPLOYMENT.encode(), 0), (DEPLOYMENT.encode("utf-16"), 1)):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
         assert main(["inject", "-f", "-", "--config", str(folder / "backstay.yaml")]) == code
-    assert "can't decode byte 0xff" in capsys.readouterr().err
+    assert "backstay: standard input: this is not UTF-8; save it as UTF-8\n" in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_costs_no_comment(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Editors on Windows put one before a file."""
+    (folder / "marked.yaml").write_text(DEPLOYMENT, encoding="utf-8-sig")
+    assert inject(folder, manifests="marked.yaml") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line for line in DEPLOYMENT.splitlines() if line not in out and "labels" not in line] == []
 
 
 def test_options_stand_above_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
