@@ -120,5 +120,7 @@ def play(world: World, tmp_path_factory: pytest.TempPathFactory) -> Play:
             yield pod
         finally:
             podman("pod", "rm", "--force", "--time=0", pod.name, check=False)
+            volumes = podman("volume", "ls", "--quiet", f"--filter=name={pod.name}").split()
+            podman("volume", "rm", *volumes, check=False)  # what only init containers had is left
 
     return played
