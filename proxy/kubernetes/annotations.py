@@ -15,6 +15,7 @@ from proxy.kubernetes import values
 from proxy.kubernetes.model import PREFIX, Capture, Installation, Refused, Resources, Roots, Sidecar, Skipped, Wish
 from proxy.kubernetes.names import INJECT, STATUS
 
+_LISTED: Final = 10
 _RESOURCES: Final = ("cpu-request", "memory-request", "cpu-limit", "memory-limit")
 READERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "inject": values.switch,
@@ -70,7 +71,7 @@ def check_resources(resources: Resources) -> None:
 
 
 def _said(pod: Mapping[str, Any]) -> dict[str, Any]:
-    """What its annotations say. Raises Refused with every mistake in them."""
+    """What its annotations say. Raises Refused with the mistakes in them, as many as anybody reads."""
     found: dict[str, Any] = {}
     wrong: list[str] = []
     for key, text in _annotations(pod).items():
@@ -81,6 +82,8 @@ def _said(pod: Mapping[str, Any]) -> dict[str, Any]:
             found[word] = _value(word, text)
         except ValueError as error:
             wrong.append(f"annotation {key}: {error}")
+            if len(wrong) == _LISTED:
+                break
     if wrong:
         raise Refused("; ".join(wrong))
     return found

@@ -42,7 +42,7 @@ def _spec(draft: Draft, pod: Pod, maker: Maker, supply: Supply) -> None:
     for volume in sidecar.volumes(maker, supply):
         draft.append("spec", "volumes", value=volume)
     draft.put("spec", "terminationGracePeriodSeconds", value=sidecar.grace(pod, maker))
-    there = [each.get("name") for each in pod.spec.get("imagePullSecrets") or []]
+    there = [each.get("name") for each in pod.pull_secrets]
     for secret in maker.installation.pull_secrets:
         if secret not in there:
             draft.append("spec", "imagePullSecrets", value={"name": secret})

@@ -146,7 +146,7 @@ def _of_names(pod: Pod) -> Iterator[str]:
 
 def _of_size(pod: Pod, supply: Supply) -> Iterator[str]:
     carried = 0 if supply.config_map is not None else sum(len(text.encode()) for text in supply.files.values())
-    there = sum(len(f"{key}{value}".encode()) for key, value in pod.annotations.items())
+    there = sum(len(f"{key}{value}".encode(errors="replace")) for key, value in pod.annotations.items())
     if carried + there > _ANNOTATIONS - _MARGIN:
         yield (
             f"the configuration has {carried} bytes and the pod's annotations {there}, and it can carry {_ANNOTATIONS} "

@@ -1,10 +1,12 @@
 """A pod as injection reads it: its containers, and which of them are agents. Used by inject.py and objections.py.
 
-Whatever is not built as a pod is refused here, so that nobody else has to look.
+Whatever is not built as a pod is refused here, so that nobody else has to look. So is what is larger than any pod: the
+API server asks before it looks itself, and the time that one pod takes is time that all others wait.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +17,8 @@ MESHES: Final = frozenset(
     {"istio-init", "istio-proxy", "istio-validation", "linkerd-init", "linkerd-network-validator", "linkerd-proxy"}
 )
 """Containers of other sidecars that carry the traffic of agents: none of them is one."""
+_MOST: Final = {"containers": 256, "initContainers": 256, "volumes": 1024}  # a whole node runs some hundred containers
+_MOST_PARTS: Final = 16384  # variables, mounts, steps of their paths, and ports, of all containers together
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,20 @@ class Pod:
         self.containers = _containers(spec, "containers")
         self.init_containers = _containers(spec, "initContainers")
         self.volumes = _named(spec, "volumes", "spec.")
+        self.pull_secrets = _items(spec, "imagePullSecrets", "spec.")
+        self.grace = _number(spec, "terminationGracePeriodSeconds", "spec.")
         self.security_context = _mapping(spec, "securityContext", "spec.")
         self.resources = _mapping(spec, "resources", "spec.")
         self.os = _mapping(spec, "os", "spec.").get("name")
         self.node_selector = _mapping(spec, "nodeSelector", "spec.")
         if not self.containers:
             raise Refused("spec.containers: there is none; a pod has at least one")
+        parts = sum(map(_parts, (*self.init_containers, *self.containers)))
+        if parts > _MOST_PARTS:
+            raise Refused(
+                f"spec: its containers have {parts} variables, ports, mounts and steps of their paths in all, and "
+                f"Backstay looks at {_MOST_PARTS} at most; use fewer"
+            )
 
     def __repr__(self) -> str:
         return f"<Pod of {', '.join(str(each['name']) for each in self.containers)}>"
@@ -93,8 +105,14 @@ def _containers(spec: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
         _named(container, "volumeMounts", where)
         _items(container, "envFrom", where)
         _mapping(container, "securityContext", where)
-        _items(container, "ports", where)
+        for number, port in enumerate(_items(container, "ports", where)):
+            _number(port, "containerPort", f"{where}ports[{number}].")
     return found
+
+
+def _parts(container: Mapping[str, Any]) -> int:
+    steps = sum(str(mount.get("mountPath")).count("/") for mount in container.get("volumeMounts") or [])
+    return steps + sum(len(container.get(key) or ()) for key in ("env", "envFrom", "volumeMounts", "ports"))
 
 
 def _named(parent: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
@@ -111,6 +129,15 @@ def _items(parent: Mapping[str, Any], key: str, where: str) -> list[dict[str, An
         return []
     if not isinstance(found, list) or not all(isinstance(item, Mapping) for item in found):
         raise Refused(f"{where}{key}: this is not a list of mappings; correct it")
+    if len(found) > _MOST.get(key, math.inf):
+        raise Refused(f"{where}{key}: there are {len(found)}, and Backstay looks at {_MOST[key]} at most; use fewer")
+    return found
+
+
+def _number(parent: Mapping[str, Any], key: str, where: str) -> int | None:
+    found = parent.get(key)
+    if found is not None and (not isinstance(found, int) or isinstance(found, bool)):
+        raise Refused(f"{where}{key}: this is not a whole number; correct it")
     return found
 
 

@@ -22,12 +22,12 @@ _FULL: Final = frozenset({"configMap", "secret", "projected", "downwardAPI", "ho
 
 def sources(pod: Pod, maker: Maker, agents: Sequence[Agent]) -> list[tuple[Container, list[Mount]]]:
     """For each image with other roots, the first container that has it, and what of its mounts brings roots."""
-    found: list[tuple[Container, list[Mount]]] = []
+    found: dict[str, tuple[Container, list[Mount]]] = {}
     for container in (agent.container for agent in agents):
-        mounts = _mounts(pod, maker, container)
-        if container.get("image") and (container["image"], mounts) not in [(each["image"], its) for each, its in found]:
-            found.append((container, mounts))
-    return found
+        if container.get("image"):
+            mounts = _mounts(pod, maker, container)
+            found.setdefault(repr((container["image"], mounts)), (container, mounts))
+    return list(found.values())
 
 
 def _mounts(pod: Pod, maker: Maker, container: Container) -> list[Mount]:
@@ -39,11 +39,8 @@ def _mounts(pod: Pod, maker: Maker, container: Container) -> list[Mount]:
         if mount["name"] in full and "subPathExpr" not in mount  # which is made of variables
     ]
     over = [(path, mount) for path, mount in found if _brings_roots(path, maker)]
-    return [
-        _read_only(mount)
-        for path, mount in over
-        if not any(inner != path and inner.is_relative_to(path) for inner, _ in over)
-    ]
+    outer = {above for path, _ in over for above in path.parents}
+    return [_read_only(mount) for path, mount in over if path not in outer]
 
 
 def _brings_roots(path: PurePath, maker: Maker) -> bool:

@@ -62,8 +62,7 @@ def grace(pod: Pod, maker: Maker) -> int:
 
 def agents_grace(pod: Pod) -> int:
     """Seconds that the pod gives to its own containers."""
-    own = pod.spec.get("terminationGracePeriodSeconds")
-    return _GRACE if own is None else int(own)
+    return _GRACE if pod.grace is None else pod.grace
 
 
 def ends_with_agent(pod: Pod, maker: Maker) -> bool:

@@ -32,6 +32,7 @@ from proxy.telemetry.metrics import Registry
 _log = logging.getLogger("backstay")
 
 _LARGEST: Final = 4 << 20  # bytes; the API server takes 3 MiB of an object itself
+_LONGEST_REFUSAL: Final = 4096  # characters
 _PATIENCE: Final = 10.0  # seconds for a review to come in
 
 
@@ -110,9 +111,13 @@ class Webhook:
             asked = review.read(await self._document(request))
         except review.BadReview as error:
             raise web.HTTPBadRequest(text=str(error)) from None
-        outcome = await self._outcome(asked, unless_told=unless_told)
+        try:
+            outcome = await self._outcome(asked, unless_told=unless_told)
+            answer = web.json_response(review.answer(asked, outcome))
+        except RecursionError:
+            raise web.HTTPBadRequest(text="its pod is nested deeper than any is") from None
         self._note(asked, outcome)
-        return web.json_response(review.answer(asked, outcome))
+        return answer
 
     async def _document(self, request: web.Request) -> Any:
         late = web.HTTPRequestTimeout(text=f"the review did not come in within {_PATIENCE:g} s")
@@ -135,8 +140,9 @@ class Webhook:
                 return wish
             supply = offer.supply if wish.config_map is None else await self._supply(asked.namespace, wish.config_map)
             return inject(asked.pod, wish, offer.installation, supply)
-        except Refused as refused:
-            return refused
+        except Refused as refused:  # which may quote what has no limit
+            text = str(refused)
+            return refused if len(text) <= _LONGEST_REFUSAL else Refused(f"{text[:_LONGEST_REFUSAL]}...")
 
     async def _supply(self, namespace: str, name: str) -> Supply:
         readable = self.offer.installation.config_map_namespaces

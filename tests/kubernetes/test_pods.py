@@ -58,6 +58,15 @@ def test_a_container_says_who_it_runs_as_else_the_pod_does(of_pod: Any, own: Any
         ({"metadata": {"labels": "x"}, "spec": {}}, "metadata.labels: this is not a mapping; correct it"),
         (a_pod(spec={"containers": {}}), "spec.containers: this is not a list of mappings; correct it"),
         (a_pod(spec={"volumes": ["x"]}), "spec.volumes: this is not a list of mappings; correct it"),
+        (a_pod(spec={"imagePullSecrets": "x"}), "spec.imagePullSecrets: this is not a list of mappings; correct it"),
+        (
+            a_pod(spec={"terminationGracePeriodSeconds": float("nan")}),
+            "spec.terminationGracePeriodSeconds: this is not a whole number; correct it",
+        ),
+        (
+            a_pod(agent={"ports": [{"containerPort": []}]}),
+            "spec.containers[0].ports[0].containerPort: this is not a whole number; correct it",
+        ),
         (a_pod(spec={"volumes": [{"name": 1}]}), "spec.volumes[0].name: it is missing, or no text; give it a name"),
         (a_pod(spec={"containers": [{}]}), "spec.containers[0].name: it is missing, or no text; give it a name"),
         (a_pod(agent={"env": [{"value": "x"}]}), "spec.containers[0].env[0].name: it is missing"),
@@ -74,6 +83,26 @@ def test_what_is_not_built_as_a_pod_is_refused(pod: dict[str, Any], said: str) -
     with pytest.raises(Refused) as refused:
         Pod(pod)
     assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("spec", "agent", "said"),
+    [
+        (
+            {"containers": [{"name": "a"}] * 257},
+            {},
+            "spec.containers: there are 257, and Backstay looks at 256 at most",
+        ),
+        ({"volumes": [{"name": "a"}] * 1025}, {}, "spec.volumes: there are 1025, and Backstay looks at 1024 at most"),
+        ({}, {"env": [{"name": "A"}] * 16385}, "spec: its containers have 16385 variables, ports, mounts and steps"),
+        ({}, {"volumeMounts": [{"name": "a", "mountPath": "/a" * 16384}]}, "spec: its containers have 16385 variables"),
+    ],
+)
+def test_what_is_larger_than_any_pod_is_refused(spec: dict[str, Any], agent: dict[str, Any], said: str) -> None:
+    """Before it takes time: all other pods of the cluster would wait, and go on without their sidecars."""
+    with pytest.raises(Refused, match=said):
+        Pod(a_pod(spec=spec, agent=agent))
+    Pod(a_pod(spec={"containers": [{"name": str(each)} for each in range(256)]}))
 
 
 def test_a_pod_shows_its_containers() -> None:

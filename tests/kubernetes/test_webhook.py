@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -120,6 +121,25 @@ async def test_a_pod_that_asks_for_what_there_is_not_is_refused(api: Api, name: 
     assert not response["allowed"]
     assert sentence in response["status"]["message"]
     assert api.results() == {"refused": 1}
+
+
+async def test_a_refusal_has_an_end(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the API server nor the log gets all that a pod has wrong."""
+    pod = recorded("create")["request"]["object"]
+    pod["metadata"]["annotations"] |= {f"backstay.dev/{'x' * 1000}{each}": "true" for each in range(1000)}
+    response = (await api.review(recorded("create", object=pod)))["response"]
+    assert len(response["status"]["message"]) < 5000
+    assert max(len(record.__dict__["why"]) for record in caplog.records if record.message == "refused") < 5000
+
+
+async def test_a_pod_that_is_nested_without_end_is_no_defect(api: Api) -> None:
+    """The API server would not send it; others may find the port."""
+    body = json.dumps(recorded("create")).replace(
+        '"image":', f'"securityContext": {{"x": {"[" * 900}{"]" * 900}}}, "image":', 1
+    )
+    response = await api.client.post("/inject", data=body)
+    assert response.status in {200, 400}
+    assert "failed" not in api.results()
 
 
 async def test_a_dry_run_is_answered_alike(api: Api) -> None:
