@@ -52,11 +52,17 @@ def _named(**properties: Json) -> Json:
     return {**_group(name={"type": "string", "minLength": 1}, **properties), "required": ["name"]}
 
 
+def _whole(**properties: Json) -> Json:
+    """A group whose groups may not be taken away: one with nothing below it is null, and templates look into it."""
+    groups = [name for name, kind in properties.items() if "properties" in kind and kind is not _RESOURCES]
+    return {**_group(**properties), "required": groups}
+
+
 _AMOUNTS: Final = _group(cpu=_QUANTITY, memory=_QUANTITY)
 _RESOURCES: Final = _group(requests=_AMOUNTS, limits=_AMOUNTS)
 _NETWORK: Final[Json] = {"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"}
 _PORT: Final[Json] = {"type": "integer", "minimum": 1, "maximum": 65535}
-_CERTIFICATE: Final = _group(
+_CERTIFICATE: Final = _whole(
     provider=_words("helm", "certManager", "existing"),
     days={"type": "integer", "minimum": 1, "maximum": 36500},
     existing=_group(secret=_NAME, caBundle=_TEXT),
@@ -64,7 +70,7 @@ _CERTIFICATE: Final = _group(
         issuerRef=_group(name=_TEXT, kind=_TEXT, group=_TEXT), duration=_DURATION, renewBefore=_DURATION
     ),
 )
-_INJECTOR: Final = _group(
+_INJECTOR: Final = _whole(
     enabled=_YES_OR_NO,
     replicas={"type": "integer", "minimum": 1},
     listenHost=_words("0.0.0.0", "::"),
@@ -103,7 +109,7 @@ _POD_MONITOR: Final = _group(
     relabelings=_OBJECTS,
     metricRelabelings=_OBJECTS,
 )
-_KINDS: Final = _group(
+_KINDS: Final = _whole(
     config={"$ref": "#/definitions/Document"},
     configMap=_group(create=_YES_OR_NO, existing=_NAME),
     image=_group(
@@ -141,7 +147,7 @@ _KINDS: Final = _group(
     podMonitor=_POD_MONITOR,
     prometheusRule=_group(enabled=_YES_OR_NO, labels=_TEXTS, disabled=_list(_TEXT), runbookUrl=_TEXT),
     dashboards=_group(enabled=_YES_OR_NO, labels=_TEXTS, namespace=_NAME, folder=_TEXT),
-    networkPolicy=_group(
+    networkPolicy=_whole(
         injector=_group(enabled=_YES_OR_NO, metricsFrom=_OBJECTS),
         agents=_group(enabled=_YES_OR_NO, namespaces=_list(_NAME), dns=_OBJECTS, egress=_OBJECTS),
     ),
@@ -164,6 +170,7 @@ def schema() -> Json:
         for value in section.values:
             _explain(values, value)
     values["properties"].update(_FROM_OUTSIDE)
+    values["required"].insert(0, "config")
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Values of the Backstay chart",
