@@ -85,7 +85,7 @@ def _inject(options: argparse.Namespace) -> int:
     reports = [report for each in changed for report in each.reports]
     if not _is_told(reports):
         return FAILED
-    print(_joined(changed), end="")
+    sys.stdout.buffer.write(_joined(changed).encode())  # kubectl reads UTF-8, whatever the terminal shows
     return OK
 
 

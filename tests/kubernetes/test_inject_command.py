@@ -106,6 +106,15 @@ def test_a_byte_order_mark_costs_no_comment(folder: Path, capsys: pytest.Capture
     assert [line for line in DEPLOYMENT.splitlines() if line not in out and "labels" not in line] == []
 
 
+def test_what_comes_out_is_utf8(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every locale: it goes on to ``kubectl``."""
+    out = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, encoding="ascii"))
+    (folder / "accents.yaml").write_text(DEPLOYMENT.replace("It thinks.", "Être."), encoding="utf-8")
+    assert inject(folder, manifests="accents.yaml") == 0
+    assert "# Être.\n" in out.getvalue().decode("utf-8")
+
+
 def test_options_stand_above_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The image, the way of capture, the kind of sidecar; a pod's own word stands above both."""
     (folder / "settings.yaml").write_text("image: settings:1\ncapture: transparent\nsidecar: native\n")
