@@ -1,7 +1,7 @@
 """A configuration for a pod, and how it gets there: carried by the pod itself, or in a ConfigMap beside it.
 
-``carried`` is called by injector.py and filter.py, ``from_config_map`` by webhook.py and filter.py. What a
-configuration refers to (secrets, variables) is the pod's, and is not looked up here.
+``carried`` is called by injector.py and filter.py, ``from_cluster`` by webhook.py, ``from_config_map`` by filter.py.
+What a configuration refers to (secrets, variables) is the pod's, and is not looked up here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from proxy.kubernetes.names import CARRIED
 _KEY: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")  # of an annotation, after its prefix
 _SUFFIXES: Final = (".yaml", ".yml")
 _MOST: Final = 192 << 10  # Kubernetes takes 256 KiB of annotations; the pod has others
+_VERSION: Final = re.compile(r"""version["']?[ \t]*:[ \t]*["']?1\b""")
 _DEFAULT: Final = "what has to be known outside of the pod needs a default: ${env:NAME:-30s}"
 _BETTER: Final = "put it into a ConfigMap, and name that by backstay.dev/config"
 
@@ -47,13 +48,27 @@ def carried(paths: Sequence[Path]) -> Supply:
     return Supply(config, files={name: data.decode("utf-8-sig") for name, data in contents.items()})
 
 
+def from_cluster(name: str, data: Mapping[str, str]) -> Supply:
+    """As ``from_config_map``, for whoever asks the webhook. Raises Refused.
+
+    Nobody proves to the webhook that a namespace is his own: what is no configuration of Backstay is not quoted.
+    """
+    texts = [text for key, text in data.items() if key.endswith(_SUFFIXES)]
+    if not any(map(_VERSION.search, texts)):
+        raise Refused(f"ConfigMap {name}: no key of it ends in .yaml and says version: 1; put the configuration there")
+    size = sum(map(len, texts))
+    if size > _MOST:
+        raise Refused(f"ConfigMap {name}: it has {size} characters of YAML; a configuration may have {_MOST}")
+    return from_config_map(name, data)
+
+
 def from_config_map(name: str, data: Mapping[str, str]) -> Supply:
     """The configuration in a ConfigMap of the pod's namespace. Raises Refused."""
     texts = {key: text for key, text in sorted(data.items()) if key.endswith(_SUFFIXES) and not key.startswith(".")}
     if not texts:
         there = f"it has {', '.join(sorted(data))}" if data else "it is empty"
         raise Refused(f"ConfigMap {name}: no key of it ends in .yaml ({there}); put the configuration in backstay.yaml")
-    config = _load({f"ConfigMap {name}, key {key}": text.encode() for key, text in texts.items()})
+    config = _load({f"ConfigMap {name}, key {key}": text.encode(errors="replace") for key, text in texts.items()})
     return Supply(config, config_map=name)
 
 

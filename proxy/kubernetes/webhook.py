@@ -26,7 +26,7 @@ from proxy.kubernetes.annotations import read as wish_of
 from proxy.kubernetes.cluster import Unreadable
 from proxy.kubernetes.inject import inject
 from proxy.kubernetes.model import Installation, Patch, Refused, Skipped, Supply
-from proxy.kubernetes.supply import from_config_map
+from proxy.kubernetes.supply import from_cluster
 from proxy.telemetry.metrics import Registry
 
 _log = logging.getLogger("backstay")
@@ -152,7 +152,7 @@ class Webhook:
                 "remove backstay.dev/config, or let the chart's injector.rbac have the namespace"
             )
         data = await self._maps.data(namespace, name)
-        return await asyncio.get_running_loop().run_in_executor(None, from_config_map, name, data)
+        return await asyncio.get_running_loop().run_in_executor(None, from_cluster, name, data)
 
     def _note(self, asked: review.Asked, outcome: review.Outcome) -> None:
         about = {"namespace": asked.namespace, "pod": asked.name, "uid": asked.uid, "dry_run": asked.is_dry_run}

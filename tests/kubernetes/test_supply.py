@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.settings import Address
 from proxy.kubernetes.model import Refused
-from proxy.kubernetes.supply import carried, from_config_map
+from proxy.kubernetes.supply import carried, from_cluster, from_config_map
 
 API = "version: 1\napis: {a: {url: https://a.test}}\n"
 LISTEN = "version: 1\nlisten: {agent: 127.0.0.1:7171}\n"
@@ -138,3 +138,36 @@ def test_what_has_to_be_known_outside_the_pod_is_named_as_it_is_written() -> Non
         from_config_map("ways", {"a.yaml": API + "drain: {timeout: '${env:DRAIN}'}\n"})
     found = from_config_map("ways", {"a.yaml": API + "drain: {timeout: '${env:DRAIN:-45s}'}\n"})
     assert found.config.drain_timeout == 45
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"conf": "a"}, {"a.yaml": "secret: of others\nversion: 2\n"}, {"conf": "version: 1"}]
+)
+def test_a_config_map_of_somebody_elses_is_not_quoted(data: dict[str, str]) -> None:
+    """Who reaches the webhook names any namespace: neither keys nor values of what is no configuration come out."""
+    with pytest.raises(Refused) as refused:
+        from_cluster("ways", data)
+    assert str(refused.value) == (
+        "ConfigMap ways: no key of it ends in .yaml and says version: 1; put the configuration there"
+    )
+
+
+def test_a_config_map_in_the_cluster_has_a_limit() -> None:
+    """Reading a MiB takes half a minute, in which other pods would wait."""
+    assert from_cluster("ways", {"a.yaml": API}).config_map == "ways"
+    with pytest.raises(Refused, match="a configuration may have 196608"):
+        from_cluster("ways", {"a.yaml": API + "#" * 196608})
+
+
+def test_references_in_a_config_map_are_not_followed_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a tenant would have the injector read its own files and environment out to him."""
+    (tmp_path / "token").write_text("TOP")
+    monkeypatch.setenv("TOP", "SECRET")
+    for reference in ("${env:TOP}", f"${{file:{tmp_path / 'token'}}}"):
+        for text in (f"admin_token: {reference}\n", f"log: {{level: '{reference}'}}\n", f"x{reference}: 1\n"):
+            try:
+                said = repr(from_cluster("ways", {"a.yaml": API + text}))
+            except Refused as refused:
+                said = str(refused)
+            assert "SECRET" not in said
+            assert "TOP" not in said.replace("env:TOP", "")
