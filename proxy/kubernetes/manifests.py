@@ -19,11 +19,12 @@ import yaml
 from proxy.kubernetes.edits import rewrite
 from proxy.kubernetes.model import Patch, Refused, Skipped
 from proxy.kubernetes.text import read
-from proxy.kubernetes.workloads import Path, Workload, objects, workloads
+from proxy.kubernetes.workloads import Path, Workload, objects, unreached, workloads
 
 Change: TypeAlias = Callable[[Workload], Patch | Skipped]
 """What becomes of a pod. May raise Refused."""
 
+_ELSEWHERE: Final = "its containers are not in spec.template; annotate its pods there, for the injector"
 _SEPARATOR: Final = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _NO_MORE: Final = re.compile(r"\s*\Z")
 _INDENTATION: Final = re.compile(r"[\[{]\n( +)")
@@ -139,6 +140,7 @@ def _document(document: _Document, ask: Change, reports: list[Report]) -> str:
         if isinstance(report.outcome, Patch):
             pod = jsonpatch.JsonPatch(report.outcome.operations).apply(workload.pod)
             wanted = _with(wanted, workload.path, pod)
+    reports += [Report(name, Skipped(_ELSEWHERE)) for name in unreached(document.value)]
     if wanted is document.value:
         return document.text
     if document.is_json:

@@ -31,6 +31,13 @@ def workloads(document: Any) -> Iterator[Workload]:
     return _in(document, ())
 
 
+def unreached(document: Any) -> Iterator[str]:
+    """The names of objects that have containers, though not where pods are looked for: a JobSet, a Workflow of Argo."""
+    for each in objects(document):
+        if _has_containers(each) and next(_in(each, ()), None) is None:
+            yield _name(each)
+
+
 def objects(document: Any) -> Iterator[Mapping[str, Any]]:
     """The objects in ``document``: itself, or those of a List."""
     if isinstance(document, Mapping):
@@ -69,8 +76,37 @@ def _pod(document: Mapping[str, Any], path: Path, pod: Any) -> Iterator[Workload
     containers = _at(pod, ("spec", "containers"))
     if not isinstance(containers, list) or not containers or not all(isinstance(each, dict) for each in containers):
         return
-    metadata = document.get("metadata")
-    said = metadata if isinstance(metadata, Mapping) else {}
+    namespace = _metadata(document).get("namespace")
+    yield Workload(path, _name(document), namespace and str(namespace), pod)
+
+
+def _name(document: Mapping[str, Any]) -> str:
+    said = _metadata(document)
     name = said.get("name") or said.get("generateName") or "(without a name)"
-    namespace = said.get("namespace")
-    yield Workload(path, f"{str(document.get('kind')).lower()}/{name}", namespace and str(namespace), pod)
+    return f"{str(document.get('kind')).lower()}/{name}"
+
+
+def _metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    metadata = document.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def _has_containers(document: Mapping[str, Any]) -> bool:
+    left: list[Any] = [document]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, Mapping):
+            if any(_has_image(each) for each in (value.get("container"), *_listed(value.get("containers")))):
+                return True
+            left += value.values()
+    return False
+
+
+def _has_image(container: Any) -> bool:
+    return isinstance(container, Mapping) and isinstance(container.get("image"), str)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

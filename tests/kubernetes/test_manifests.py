@@ -71,6 +71,14 @@ def test_items_of_a_list_change_where_they_are() -> None:
     assert [str(report.outcome) for report in found.reports] == [str(ADD), "not this one"]
 
 
+def test_containers_that_are_no_pods_are_not_passed_in_silence() -> None:
+    """What stays without a sidecar is told, though nobody was asked about it."""
+    text = "kind: Workflow\nmetadata: {name: w}\nspec: {templates: [{container: {image: agent:1}}]}\n"
+    found = change(text, "x.yaml", add)
+    assert found.text == text
+    assert [(name, "spec.template" in str(outcome)) for name, outcome in found.reports] == [("workflow/w", True)]
+
+
 def test_line_ends_of_windows_stay() -> None:
     """What is added has them, too."""
     text = (POD % "a").replace("\n", "\r\n")

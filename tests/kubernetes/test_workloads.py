@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.kubernetes.workloads import Workload, objects, workloads
+from proxy.kubernetes.workloads import Workload, objects, unreached, workloads
 
 POD: dict[str, Any] = {"spec": {"containers": [{"name": "agent", "image": "agent:1"}]}}
 
@@ -72,3 +72,12 @@ def test_a_name_may_be_missing() -> None:
     found = [each for pod in pods for each in workloads(pod)]
     assert [(each.name, each.namespace) for each in found] == [("pod/x-", None), ("pod/(without a name)", None)]
     assert found[0] == Workload((), "pod/x-", None, pods[0])
+
+
+def test_containers_elsewhere_are_told() -> None:
+    """Of other kinds, whose pods are elsewhere; not of what has none, nor of workloads."""
+    job_set = of("JobSet", spec={"replicatedJobs": [{"template": {"spec": {"template": POD}}}]})
+    workflow = of("Workflow", spec={"templates": [{"name": "main", "container": {"image": "agent:1"}}]})
+    schema = of("CustomResourceDefinition", spec={"containers": {"type": "array"}, "container": {"image": {}}})
+    others = [of("Deployment", spec={"template": POD}), schema, of("Pod", spec={"containers": [1]}), "text"]
+    assert list(unreached({"kind": "List", "items": [job_set, *others, workflow]})) == ["jobset/x", "workflow/x"]
