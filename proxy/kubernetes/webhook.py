@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -32,6 +33,8 @@ from proxy.telemetry.metrics import Registry
 _log = logging.getLogger("backstay")
 
 _LARGEST: Final = 4 << 20  # bytes; the API server takes 3 MiB of an object itself
+_SMALL: Final = 128 << 10  # bytes; hardly a pod is larger
+_LARGE_ONES: Final = 2  # at a time
 _LONGEST_REFUSAL: Final = 4096  # characters
 _PATIENCE: Final = 10.0  # seconds for a review to come in
 
@@ -57,6 +60,7 @@ class Webhook:
     def __init__(self, clock: Clock, registry: Registry, maps: Maps, offer: Offer) -> None:
         self.offer = offer
         self.is_ending = False
+        self._large = asyncio.Semaphore(_LARGE_ONES)
         self._clock = clock
         self._maps = maps
         self._results = {
@@ -107,8 +111,12 @@ class Webhook:
         return _said(500, why)
 
     async def _answer(self, request: web.Request, *, unless_told: bool) -> web.Response:
+        async with AsyncExitStack() as turn:
+            return await self._answer_in(turn, request, unless_told=unless_told)
+
+    async def _answer_in(self, turn: AsyncExitStack, request: web.Request, *, unless_told: bool) -> web.Response:
         try:
-            asked = review.read(await self._document(request))
+            asked = review.read(await self._document(request, turn))
         except review.BadReview as error:
             raise web.HTTPBadRequest(text=str(error)) from None
         try:
@@ -119,16 +127,30 @@ class Webhook:
         self._note(asked, outcome)
         return answer
 
-    async def _document(self, request: web.Request) -> Any:
+    async def _document(self, request: web.Request, turn: AsyncExitStack) -> Any:
         late = web.HTTPRequestTimeout(text=f"the review did not come in within {_PATIENCE:g} s")
         try:
-            body = await self._clock.wait(request.read(), _PATIENCE, late)
+            body = await self._clock.wait(self._body(request, turn), _PATIENCE, late)
         except (ConnectionError, web.RequestPayloadError):
             raise review.BadReview("this was cut short, or is not encoded as it says") from None
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
             raise review.BadReview("this is no JSON; send an AdmissionReview, as the API server does") from None
+
+    async def _body(self, request: web.Request, turn: AsyncExitStack) -> bytes:
+        """All of it, while few others are as large: what has not been let in waits in the socket, and takes no memory.
+
+        What it says takes a multiple of its size, so the turn is over when the answer is made.
+        """
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            if len(body) <= _SMALL < len(body) + len(chunk):
+                await turn.enter_async_context(self._large)
+            body += chunk
+            if len(body) > _LARGEST:
+                raise web.HTTPRequestEntityTooLarge(_LARGEST, len(body))
+        return bytes(body)
 
     async def _outcome(self, asked: review.Asked, *, unless_told: bool) -> review.Outcome:
         if isinstance(asked.pod, Skipped):

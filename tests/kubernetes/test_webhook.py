@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -281,6 +281,28 @@ def test_a_review_that_does_not_come_in_is_given_up() -> None:
     answer = virtual.run(scenario)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert answer.endswith(b"backstay: the review did not come in within 10 s\n")
+
+
+async def test_only_few_large_reviews_are_held_at_once(api: Api) -> None:
+    """Whoever finds the port sends many that never end; they take no memory, and nobody else's place."""
+    begun = asyncio.Semaphore(0)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b" " * (1 << 20)
+        begun.release()
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.ensure_future(api.client.post("/inject", data=endless())) for _ in range(8)]
+    for _ in tasks[:2]:
+        await begun.acquire()
+    large = asyncio.ensure_future(api.client.post("/inject", data=b" " * (1 << 20)))
+    for _ in range(20):
+        assert (await api.review(recorded("create")))["response"]["allowed"]
+    assert not large.done()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert (await large).status == 400
 
 
 async def test_other_versions_are_told_which_one_is_spoken(api: Api) -> None:
