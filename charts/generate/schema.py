@@ -152,8 +152,8 @@ _KINDS: Final = _whole(
         agents=_group(enabled=_YES_OR_NO, namespaces=_list(_NAME), dns=_OBJECTS, egress=_OBJECTS),
     ),
     tests=_group(enabled=_YES_OR_NO, namespace=_NAME),
-    nameOverride=_TEXT,
-    fullnameOverride=_TEXT,
+    nameOverride=_NAME,
+    fullnameOverride=_NAME,
     commonLabels=_TEXTS,
 )
 # Helm's own, and a chart's that depends on this one.

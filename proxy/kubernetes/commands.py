@@ -85,7 +85,13 @@ def _inject(options: argparse.Namespace) -> int:
     reports = [report for each in changed for report in each.reports]
     if not _is_told(reports):
         return FAILED
-    sys.stdout.buffer.write(_joined(changed).encode())  # kubectl reads UTF-8, whatever the terminal shows
+    try:
+        sys.stdout.buffer.write(_joined(changed).encode())  # kubectl reads UTF-8, whatever the terminal shows
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise os_failure(error) from None
     return OK
 
 

@@ -17,6 +17,7 @@ APIS = {"config.apis": {"a": {"url": "https://a.example"}}}
         ({"nonsense": 1}, "nonsense"),
         ({"image.digest": "latest"}, "/image/digest"),
         ({"image.repository": ""}, "/image/repository"),
+        ({"nameOverride": "Foo_Bar"}, "/nameOverride"),
         ({"capture": "some"}, "/capture"),
         ({"resources.limits.memory": "256 MB"}, "/resources/limits/memory"),
         ({"resources.limits.disk": "1Gi"}, "/resources/limits"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -113,6 +115,24 @@ def test_what_comes_out_is_utf8(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     (folder / "accents.yaml").write_text(DEPLOYMENT.replace("It thinks.", "Être."), encoding="utf-8")
     assert inject(folder, manifests="accents.yaml") == 0
     assert "# Être.\n" in out.getvalue().decode("utf-8")
+
+
+def test_a_disk_that_is_full_is_a_sentence(folder: Path) -> None:
+    """What could not be written is told, without a traceback."""
+    command = [
+        sys.executable,
+        "-m",
+        "proxy",
+        "inject",
+        "-f",
+        str(folder / "manifests"),
+        "--config",
+        str(folder / "backstay.yaml"),
+    ]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "backstay: No space left on device"
 
 
 def test_options_stand_above_settings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
