@@ -144,13 +144,16 @@ class Webhook:
         What it says takes a multiple of its size, so the turn is over when the answer is made.
         """
         body = bytearray()
-        async for chunk in request.content.iter_any():
-            if len(body) <= _SMALL < len(body) + len(chunk):
-                await turn.enter_async_context(self._large)
-            body += chunk
-            if len(body) > _LARGEST:
-                raise web.HTTPRequestEntityTooLarge(_LARGEST, len(body))
-        return bytes(body)
+        try:
+            async for chunk in request.content.iter_any():
+                if len(body) <= _SMALL < len(body) + len(chunk):
+                    await turn.enter_async_context(self._large)
+                body += chunk
+                if len(body) > _LARGEST:
+                    raise web.HTTPRequestEntityTooLarge(_LARGEST, len(body))
+            return bytes(body)
+        finally:
+            body.clear()  # the error of one that came too late would hold it
 
     async def _outcome(self, asked: review.Asked, *, unless_told: bool) -> review.Outcome:
         if isinstance(asked.pod, Skipped):
