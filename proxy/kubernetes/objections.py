@@ -136,6 +136,14 @@ def _of_names(pod: Pod) -> Iterator[str]:
         taken = sorted(filter(names.is_ours, found))
         if taken:
             yield f"the pod has a {kind} named {', '.join(taken)}, which is Backstay's name; call it something else"
+    for container in (*pod.init_containers, *pod.containers):
+        mounts = (*(container.get("volumeMounts") or ()), *(container.get("volumeDevices") or ()))
+        taken = sorted({each["name"] for each in mounts if names.is_ours(each.get("name"))})
+        if taken:
+            yield (
+                f"container {container['name']} mounts {', '.join(taken)}, which is for Backstay's containers alone; "
+                "remove it there"
+            )
     foreign = sorted(key for key in pod.annotations if key.startswith(names.CARRIED))
     if foreign:
         yield (

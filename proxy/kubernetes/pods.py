@@ -104,6 +104,7 @@ def _containers(spec: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
         _named(container, "env", where)
         _named(container, "volumeMounts", where)
         _items(container, "envFrom", where)
+        _items(container, "volumeDevices", where)
         _mapping(container, "securityContext", where)
         for number, port in enumerate(_items(container, "ports", where)):
             _number(port, "containerPort", f"{where}ports[{number}].")

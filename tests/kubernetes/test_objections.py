@@ -138,6 +138,15 @@ def test_a_name_of_ours_that_the_pod_has_is_refused(spec: dict[str, Any], said: 
     assert said in refusal(a_pod(spec=spec))
 
 
+@pytest.mark.parametrize("kind", ["containers", "initContainers"])
+@pytest.mark.parametrize("volume", ["backstay-ca", "backstay-trust", "backstay-state", "backstay-secret"])
+def test_a_volume_of_ours_is_no_containers_of_the_pod(kind: str, volume: str) -> None:
+    """The key of the authority is in one: without the injection, the volume would not even be there to be mounted."""
+    reader = {"name": "reader", "image": "x", "volumeMounts": [{"name": volume, "mountPath": "/mine"}]}
+    said = refusal(a_pod(spec={kind: [reader]}))
+    assert said.startswith(f"container reader mounts {volume}, which is for Backstay's containers alone; remove it")
+
+
 def test_a_name_that_only_begins_like_ours_is_the_pods() -> None:
     """``backstays`` is a word."""
     assert container(injected(a_pod(spec={"containers": [{"name": "backstays"}]})), "backstay")
