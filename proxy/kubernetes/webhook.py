@@ -196,4 +196,5 @@ class Webhook:
 
 
 def _said(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=f"backstay: {text}\n")
+    said = f"backstay: {text}\n".encode(errors="replace")  # an API server's words may hold half a character
+    return web.Response(status=status, body=said, content_type="text/plain", charset="utf-8")

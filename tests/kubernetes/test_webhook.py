@@ -208,6 +208,13 @@ async def test_a_config_map_that_cannot_be_read_is_a_failure(api: Api, caplog: p
     ]
 
 
+async def test_a_failure_may_be_said_in_any_characters(api: Api) -> None:
+    """JSON may hold half of one, which no answer can."""
+    api.maps.failure = Unreadable("the API server answered 500: \ud800")
+    response = await api.client.post("/inject", json=recorded("create-config-map"))
+    assert (response.status, await response.text()) == (500, "backstay: the API server answered 500: ?\n")
+
+
 async def test_another_offer_holds_from_the_next_review_on(api: Api) -> None:
     """As after a reload."""
     api.webhook.offer = replace(api.webhook.offer, installation=replace(INSTALLATION, image="next:2"))
