@@ -8,6 +8,7 @@ Backstay's own, for a hook or for ``kubectl exec``: until it has become its prog
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final
 
 _PROC: Final = Path("/proc")
 _OVER: Final = frozenset("ZX")  # states of a process that has ended, and waits to be reaped
-_RUNTIMES: Final = ("runc", "crun")  # how their processes' names begin: runc:[2:INIT]
+_RUNTIME: Final = re.compile(r"(runc|crun)(:.*)?", re.DOTALL)  # runc:[2:INIT]; an agent may well be called runcmd
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def require_company(pid: int) -> None:
 def company(uid: int, proc: Path = _PROC) -> Company:
     """The processes that are seen in ``proc``, are alive, are not pid 1, and are not of ``uid``."""
     names = [name for owner, name in _living(proc) if owner != uid]
-    starting = sum(name.startswith(_RUNTIMES) for name in names)
+    starting = sum(_RUNTIME.fullmatch(name) is not None for name in names)
     return Company(len(names) - starting, starting)
 
 

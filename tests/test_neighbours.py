@@ -26,6 +26,7 @@ def process(proc: Path, pid: str, state: str = "S", name: str = "agent") -> None
     [
         ("7", "S", "agent", 1),
         ("7", "R", "of) Z (sorts", 1),  # a name may have anything in it
+        ("7", "S", "runcmd", 1),  # no runtime's
         ("1", "S", "pause", 0),  # the pod's own
         ("7", "Z", "agent", 0),  # ended, not reaped
         ("7", "X", "agent", 0),
