@@ -196,9 +196,14 @@ def _aligned(old: list[Any], new: list[Any]) -> list[int | None] | None:
 
 
 def _is_same(old: Any, new: Any) -> bool:
-    """Equal, or of one name: the lists of a pod are known by it."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping) and "name" in old:
-        return bool(old["name"] == new.get("name"))
+    """Of one name, by which the lists of a pod are known; or the same, with or without more in it."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if isinstance(old.get("name"), str):
+            return bool(old["name"] == new.get("name"))
+        return old.keys() <= new.keys() and all(_is_same(value, new[key]) for key, value in old.items())
+    if isinstance(old, list) and isinstance(new, list):
+        rest = iter(new)
+        return all(any(_is_same(each, other) for other in rest) for each in old)
     return bool(old == new)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.kubernetes.edits import rewrite
@@ -77,6 +77,12 @@ def test_items_go_between_the_comments_of_others() -> None:
     )
 
 
+def test_what_has_no_name_is_known_by_what_is_in_it() -> None:
+    """Also where it gets more itself, while its list does."""
+    text = "a:\n- null  # nothing\n- []\n- - 1  # one\n"
+    assert edited(text, a=[0, None, [2], [1, 3]]) == "a:\n- 0\n- null  # nothing\n- [2]\n- - 1  # one\n  - 3\n"
+
+
 def test_an_alias_is_written_out_before_something_changes_at_its_anchor() -> None:
     """Else what is added to one container would be added to the other, too."""
     text = "x: &x\n- {name: A}\ny: *x # same\nz: {<<: &m {p: 1}, q: 2}\nw:\n  <<: *m\n"
@@ -119,19 +125,29 @@ STYLES = st.tuples(st.sampled_from([None, True, False]), st.sampled_from([2, 4])
 
 
 def grown(value: Any, more: Iterator[Any]) -> Any:
-    """``value`` with more in it, as injection makes it: nothing is taken away, and no scalar is changed."""
+    """``value`` with more in it, as injection makes it: nothing is taken away, and no scalar is changed.
+
+    What is the first item of an item has that one's dash before it, on its line: nothing goes between the two.
+    """
     if isinstance(value, dict):
         added = {f"new {index}": each for index, each in enumerate(islice(more, 1))}
         return {key: grown(each, more) for key, each in value.items()} | added
     if isinstance(value, list):
-        return [*islice(more, 1), *(grown(each, more) for each in value), *islice(more, 1)]
+        return [*islice(more, 1), *(_appended(grown(each, more), each) for each in value), *islice(more, 1)]
     return value
+
+
+def _appended(grown: Any, value: Any) -> Any:
+    """A list in a list, with what was put before it behind it."""
+    if not (isinstance(value, list) and value and len(grown) > len(value)):
+        return grown
+    return [*grown[1:], grown[0]]
 
 
 def written(value: Any, style: tuple[bool | None, int, bool]) -> str:
     """In one of the styles that people write, with comments where there can be some."""
     flow, indent, is_commented = style
-    text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True, indent=indent)
+    text = yaml.safe_dump(value, default_flow_style=flow, allow_unicode=True, indent=indent, width=1000)
     commented = "".join(f"{line}  # a comment\n" for line in text.splitlines())
     return commented if is_commented and _says(commented, value) else text
 
@@ -144,6 +160,7 @@ def _says(text: str, value: Any) -> bool:
 
 
 @settings(deadline=None)
+@example({"a": [None, []]}, [None, None, None], (None, 2, False))
 @given(OBJECTS, st.lists(VALUES, max_size=6), STYLES)
 def test_what_is_added_takes_nothing_away(value: Any, more: list[Any], style: tuple[bool | None, int, bool]) -> None:
     """In any style, every line stays, but for those with brackets that get a content; the same again is none."""
