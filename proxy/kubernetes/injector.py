@@ -42,8 +42,8 @@ _log = logging.getLogger("backstay")
 
 _CORRECT: Final = "choose another --listen or --metrics"
 _WATCH_SECONDS: Final = 2.0
-_CONNECTIONS: Final = 1024  # at once: an API server opens one for each review that is under way
-_REVIEWS_END: Final = 5.0  # seconds; a review under way takes two at most
+_CONNECTIONS: Final = 256  # at once: an API server opens one for each review that is under way
+_REVIEWS_END: Final = 5.0  # seconds; a review under way takes no longer
 _SOON: Final = 7 * 86400.0  # seconds
 
 

@@ -37,6 +37,7 @@ _SMALL: Final = 128 << 10  # bytes; hardly a pod is larger
 _LARGE_ONES: Final = 2  # at a time
 _LONGEST_REFUSAL: Final = 4096  # characters
 _PATIENCE: Final = 10.0  # seconds for a review to come in
+_READING: Final = 3.0  # seconds for what a ConfigMap says, behind two to get it: nobody waits longer for the answer
 
 
 class Maps(Protocol):
@@ -177,7 +178,9 @@ class Webhook:
                 "remove backstay.dev/config, or let the chart's injector.rbac have the namespace"
             )
         data = await self._maps.data(namespace, name)
-        return await asyncio.get_running_loop().run_in_executor(None, from_cluster, name, data)
+        read = asyncio.get_running_loop().run_in_executor(None, from_cluster, name, data)
+        late = Unreadable(f"ConfigMap {name} could not be read within {_READING:g} s")
+        return await self._clock.wait(read, _READING, late)
 
     def _note(self, asked: review.Asked, outcome: review.Outcome) -> None:
         about = {"namespace": asked.namespace, "pod": asked.name, "uid": asked.uid, "dry_run": asked.is_dry_run}
