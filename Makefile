@@ -1,7 +1,6 @@
 # Backstay's commands. `make help` lists them; each sets up what it needs in .venv, once.
 
 BIN := .venv/bin
-PIP := $(BIN)/pip -qq --disable-pip-version-check --no-input install --progress-bar off -c requirements/constraints.txt
 ARGS ?=
 PROFILE ?=
 # What is tested as it is, and compiled.
@@ -106,7 +105,7 @@ distclean: clean ## remove .venv too
 # The repository comes last in the path (a .pth file), and not first as pytest would have it: its proxy is not compiled.
 .cache/compiled/.stamp-test: .cache/compiled/.stamp
 	@echo "$(CURDIR)" > "$$(.cache/compiled/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/tests.pth"
-	@.cache/compiled/bin/pip -qq --disable-pip-version-check --no-input install -c requirements/constraints.txt \
+	@scripts/install.sh .cache/compiled/bin/python \
 	  $$(.venv/bin/python -c 'import tomllib; print(*(e for e in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["test"] if not e.startswith("backstay")))')
 	@touch $@
 
@@ -136,7 +135,7 @@ CONTAINED_test := demo
 CONTAINED_dev := demo test
 .venv/.stamp-%: pyproject.toml requirements/constraints.txt | .venv/bin/python
 	@echo "setting up .venv ($*) ..."
-	@$(PIP) -e '.[$*]'
+	@scripts/install.sh $(BIN)/python -e '.[$*]'
 	@touch $(foreach set,$* $(CONTAINED_$*),.venv/.stamp-$(set))
 
 .cache/helm: .venv/bin/python

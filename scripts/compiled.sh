@@ -24,9 +24,9 @@ echo "compiling the hot path ..."
 rm -rf "$work" "$venv"
 mkdir -p "$work"
 cp -R proxy pyproject.toml README.md LICENSE "$work"
-pip=(.venv/bin/pip -qq --disable-pip-version-check --no-input)
 # Python's own flags ask for debug information: it doubles the time, and nobody reads it.
-CFLAGS=-g0 HATCH_BUILD_HOOK_ENABLE_MYPYC=1 "${pip[@]}" wheel --no-deps -w "$work/dist" "./$work"
-.venv/bin/python -m venv "$venv"
-"$venv/bin/pip" -qq --disable-pip-version-check --no-input install -c requirements/constraints.txt "$@" "$work"/dist/*.whl
+CFLAGS=-g0 HATCH_BUILD_HOOK_ENABLE_MYPYC=1 .venv/bin/pip -qq --disable-pip-version-check --no-input \
+  wheel --no-deps -w "$work/dist" "./$work"
+.venv/bin/python -m venv --without-pip "$venv"
+scripts/install.sh "$venv/bin/python" "$@" "$work"/dist/*.whl
 rm -rf "$work"
