@@ -74,12 +74,18 @@ class Flow:
 async def wait_like_the_wire(clock: Clock, attempt: Attempt, seconds: float) -> None:
     """Wait for what may be aborted, as upstream.py does."""
     attempt.waiter = waiter = clock.loop.create_future()
-    answer = clock.loop.call_later(seconds, waiter.set_result, None)
+    answer = clock.loop.call_later(seconds, _give, waiter)
     try:
         await waiter
     finally:
         answer.cancel()
         attempt.waiter = None
+
+
+def _give(waiter: asyncio.Future[None]) -> None:
+    """Unless it was aborted in the same moment."""
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def answers(status: int = 200, *fields: tuple[bytes, bytes], after: float = 0.0, body: bytes = b"") -> Step:
