@@ -40,6 +40,7 @@ from proxy.runtime import Runtime
 from proxy.state import Parts, Survivors
 from proxy.telemetry.log import AccessLog, setup
 from proxy.telemetry.metrics import Registry
+from proxy.telemetry.reloads import Reloads
 from proxy.telemetry.requests import method_label
 from proxy.wire.listener import Listener
 
@@ -147,11 +148,7 @@ class App:
         registry.gauge("backstay_build_info", version=__version__, python=sys.version.split()[0]).set(1)
         registry.computed("backstay_agent_connections", lambda: [({}, self.listener.connections)])
         registry.computed("backstay_config_info", lambda: [({"hash": self.config.digest[:12]}, 1)])
-        self._reloads = {
-            result: registry.counter("backstay_config_reloads_total", result=result) for result in ("ok", "failed")
-        }
-        self._is_current = registry.gauge("backstay_config_last_reload_successful")
-        self._is_current.set(1)
+        self._reloads = Reloads(registry)
         self._cut = registry.counter("backstay_drain_cut_total")
 
     def _build(self, config: Config) -> Runtime:
@@ -284,8 +281,7 @@ class App:
             return []
 
     def _keep_old(self, problems: list[str]) -> list[str]:
-        self._reloads["failed"].inc()
-        self._is_current.set(0)
+        self._reloads.failed()
         _log.error("reload failed, the old configuration stays in force", extra={"problems": problems})
         return problems
 
@@ -299,8 +295,7 @@ class App:
         listener.body_limit, listener.header_limit = limits.body_bytes, limits.header_bytes
         self._access.mode = config.log_access
         logging.getLogger("backstay").setLevel(config.log_level.upper())
-        self._reloads["ok"].inc()
-        self._is_current.set(1)
+        self._reloads.ok()
         _log.info("reloaded", extra={"hash": config.digest[:12]})
 
     # --- listener.Rejections ----------------------------------------------------------------------------

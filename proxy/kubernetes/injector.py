@@ -37,6 +37,7 @@ from proxy.kubernetes.webhook import Offer, Webhook
 from proxy.loop import Loop
 from proxy.telemetry.log import setup, timestamp
 from proxy.telemetry.metrics import Registry
+from proxy.telemetry.reloads import Reloads
 
 _log = logging.getLogger("backstay")
 
@@ -117,11 +118,7 @@ class Injector:
             "backstay_certificate_expiry_seconds",
             lambda: [({"certificate": "injector"}, self._certificate.not_after - clock.wall())],
         )
-        self._is_current = registry.gauge("backstay_config_last_reload_successful")
-        self._is_current.set(1)
-        self._reloads = {
-            result: registry.counter("backstay_config_reloads_total", result=result) for result in ("ok", "failed")
-        }
+        self._reloads = Reloads(registry)
         self._warn_of_expiry()
 
     async def _open(self) -> None:
@@ -169,14 +166,12 @@ class Injector:
         try:
             self._webhook.offer = await self._clock.loop.run_in_executor(None, _offer, self._paths)
         except ValueError as error:  # Refused, BadSettings
-            self._reloads["failed"].inc()
-            self._is_current.set(0)
+            self._reloads.failed()
             _log.error(
                 "reload failed, the old configuration stays in force", extra={"problems": str(error).splitlines()}
             )
         else:
-            self._reloads["ok"].inc()
-            self._is_current.set(1)
+            self._reloads.ok()
             _log.info("reloaded", extra={"image": self._webhook.offer.installation.image})
 
     async def _renew(self) -> None:
